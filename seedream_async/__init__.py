@@ -1,0 +1,114 @@
+"""
+Asynchronous client for ByteDance's Seedream image models through CometAPI.
+
+Names are loaded when they are first used, so that `seedream --help` need not wait for aiohttp.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ._version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from ._client import AsyncSeedream
+    from ._errors import (
+        APIConnectionError,
+        APIError,
+        APIResponseValidationError,
+        APIStatusError,
+        APITimeoutError,
+        AuthenticationError,
+        BadRequestError,
+        ContentPolicyError,
+        DownloadError,
+        IncompleteDownloadError,
+        InsufficientQuotaError,
+        InternalServerError,
+        InvalidRequestError,
+        LinkAlteredError,
+        LinkDeniedError,
+        LinkExpiredError,
+        NotAnImageError,
+        NotFoundError,
+        OutcomeUnknownError,
+        PermissionDeniedError,
+        RateLimitError,
+        SeedreamError,
+        StorageError,
+    )
+    from ._fanout import FanOut
+    from ._models import (
+        Failure,
+        GenerateRequest,
+        Image,
+        ImageError,
+        ImagesResponse,
+        Result,
+        SavedImage,
+        Success,
+        Usage,
+    )
+    from ._retry import RetryPolicy, Timeout
+    from ._traffic import Limits
+
+__all__ = [
+    "APIConnectionError",
+    "APIError",
+    "APIResponseValidationError",
+    "APIStatusError",
+    "APITimeoutError",
+    "AsyncSeedream",
+    "AuthenticationError",
+    "BadRequestError",
+    "ContentPolicyError",
+    "DownloadError",
+    "Failure",
+    "FanOut",
+    "GenerateRequest",
+    "Image",
+    "ImageError",
+    "ImagesResponse",
+    "IncompleteDownloadError",
+    "InsufficientQuotaError",
+    "InternalServerError",
+    "InvalidRequestError",
+    "Limits",
+    "LinkAlteredError",
+    "LinkDeniedError",
+    "LinkExpiredError",
+    "NotAnImageError",
+    "NotFoundError",
+    "OutcomeUnknownError",
+    "PermissionDeniedError",
+    "RateLimitError",
+    "Result",
+    "RetryPolicy",
+    "SavedImage",
+    "SeedreamError",
+    "StorageError",
+    "Success",
+    "Timeout",
+    "Usage",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    for module in ("_errors", "_models", "_retry", "_traffic", "_fanout", "_client"):
+        _publish(vars(import_module(f".{module}", __name__)))
+    return globals()[name]
+
+
+def _publish(names: dict[str, Any]) -> None:
+    """Make the public ones of *names* ours, so that a traceback says `seedream_async`."""
+    for name in names.keys() & set(__all__):
+        globals()[name] = names[name]
+        if isinstance(names[name], type):
+            names[name].__module__ = __name__
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

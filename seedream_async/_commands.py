@@ -1,0 +1,178 @@
+"""What the commands do. `cli` says what they take."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+from attrs import field, frozen
+
+from . import _catalog, _errors, _validate
+from ._client import AsyncSeedream
+from ._models import Failure, GenerateRequest, SavedImage, Success
+from ._progress import Progress, progress_of
+from .emulator import Emulator
+from .emulator._pictures import render
+
+# The first that matches counts; the table is in the epilog of `seedream --help`.
+_EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
+    (_errors.InvalidRequestError, 2),
+    (_errors.AuthenticationError, 3),
+    (_errors.PermissionDeniedError, 3),
+    (_errors.InsufficientQuotaError, 3),
+    (_errors.APIConnectionError, 4),
+    (_errors.RateLimitError, 4),
+    (_errors.InternalServerError, 4),
+    (_errors.OutcomeUnknownError, 5),
+    (_errors.APIResponseValidationError, 5),
+    (_errors.APIStatusError, 6),
+    (_errors.DownloadError, 7),
+    (_errors.StorageError, 8),
+)
+_DEMO_MODEL = _catalog.DEFAULT_MODEL
+_DEMO = (
+    GenerateRequest("a lighthouse at dawn, oil painting", size="2048x2048"),
+    GenerateRequest("a red fox in fresh snow, 35 mm photograph", size="2848x1600"),
+    GenerateRequest("a poster for a night train, art deco", size="1600x2848", output_format="png"),
+    GenerateRequest(
+        "four seasons of one apple tree",
+        size="2K",
+        sequential_image_generation="auto",
+        max_images=4,
+    ),
+    GenerateRequest("a tea house in the rain, 16:9, ink on paper", size="2K"),
+    GenerateRequest(
+        "the same hills, but in winter",
+        size="2304x1728",
+        image=render(640, 480, "png", b"reference"),
+    ),
+    GenerateRequest("a watchmaker's bench, macro", size="2496x1664", output_format="png"),
+    GenerateRequest("a paper boat on a puddle", size="2048x2048", watermark=False),
+    GenerateRequest("a city of books, isometric", size="3K"),
+    GenerateRequest("an astronaut tending a greenhouse", size="1728x2304"),
+    GenerateRequest("a wide river delta from above, 21:9", size="2K"),
+    GenerateRequest("a cat wearing a scarf, pencil sketch", response_format="b64_json"),
+)
+
+
+@frozen
+class Outcome:
+    """What became of the requests of a command."""
+
+    successes: list[Success] = field(factory=list)
+    failures: list[Failure] = field(factory=list)
+
+    @property
+    def files(self) -> list[SavedImage]:
+        return [file for success in self.successes for file in success.files]
+
+
+async def run(options: argparse.Namespace) -> int:
+    """Run the command of *options* and return its exit code."""
+    commands = {"demo": demo, "generate": generate, "emulator": emulator}
+    try:
+        return await commands[options.command](options)
+    except (_errors.SeedreamError, OSError) as error:
+        _say(error)
+        return exit_code(error)
+
+
+def exit_code(error: Exception) -> int:
+    """The exit code for *error*: that of its cause, if it was not even sent."""
+    cause = error.__cause__ if isinstance(error.__cause__, _errors.SeedreamError) else error
+    return next((code for kind, code in _EXIT_CODES if isinstance(cause, kind)), 1)
+
+
+async def demo(options: argparse.Namespace) -> int:
+    requests = [_DEMO[number % len(_DEMO)] for number in range(options.n)]
+    start = time.monotonic()
+    async with Emulator(latency=0.5) as server, server.client() as client:
+        outcome = await _make(client, requests, options.out, concurrency=4)
+    files, price = outcome.files, _catalog.family_of(_DEMO_MODEL).price  # type: ignore[union-attr]
+    size = sum(file.bytes for file in files) / 1e6
+    _tell(
+        f"{len(files)} images of {len(requests)} requests in {time.monotonic() - start:.1f} s: "
+        f"{size:.1f} MB in {options.out}"
+    )
+    _tell(
+        f"From the real service they would cost about {len(files) * price.amount:.2f} "
+        f"{price.currency} ({price.amount} each; {price.source})."
+    )
+    return _close(outcome)
+
+
+async def generate(options: argparse.Namespace) -> int:
+    group = options.max_images is not None
+    requests = [
+        GenerateRequest(
+            prompt,
+            model=options.model,
+            size=options.size,
+            image=options.image,
+            output_format=options.output_format,
+            watermark=options.watermark,
+            seed=options.seed,
+            max_images=options.max_images,
+            sequential_image_generation="auto" if group else None,
+        )
+        for prompt in options.prompt
+        for _ in range(options.n)
+    ]
+    for request in requests:
+        _validate.check(request)
+    if not options.emulator:
+        async with AsyncSeedream() as client:
+            return _close(await _make(client, requests, options.out, options.concurrency))
+    async with Emulator() as server, server.client() as client:
+        return _close(await _make(client, requests, options.out, options.concurrency))
+
+
+async def emulator(options: argparse.Namespace) -> int:
+    async with Emulator(port=options.port, latency=options.latency) as server:
+        print(f"export COMETAPI_KEY={server.api_key}")
+        print(f"export COMETAPI_BASE_URL={server.base_url}", flush=True)
+        _tell("The emulator is running. Paste the two lines into another shell; Ctrl-C ends it.")
+        await asyncio.Event().wait()
+    raise AssertionError("unreachable")
+
+
+async def _make(
+    client: AsyncSeedream, requests: Sequence[GenerateRequest], out: str, concurrency: int | None
+) -> Outcome:
+    outcome = Outcome()
+    with progress_of(len(requests)) as progress:
+        async with client.generate_many(requests, concurrency=concurrency, save_to=out) as results:
+            async for result in results:
+                if isinstance(result, Success):
+                    outcome.successes.append(result)
+                    _show(result.files, progress)
+                else:
+                    outcome.failures.append(result)
+                progress.advance(len(outcome.failures))
+    return outcome
+
+
+def _show(files: Sequence[SavedImage], progress: Progress) -> None:
+    for file in files:
+        about = f"  {file.width}x{file.height}  {file.bytes / 1000:.0f} kB"
+        progress.show(f"{file.path}{about if sys.stdout.isatty() else ''}")
+
+
+def _close(outcome: Outcome) -> int:
+    """Say what failed, each reason once, and sum it up as an exit code."""
+    for message, times in Counter(str(failure.error) for failure in outcome.failures).items():
+        _say(message if times == 1 else f"{message} ({times} requests)")
+    codes = {exit_code(failure.error) for failure in outcome.failures}
+    return 0 if not codes else codes.pop() if len(codes) == 1 else 1
+
+
+def _say(problem: object) -> None:
+    print(f"seedream: {problem}", file=sys.stderr)
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr)

@@ -1,0 +1,121 @@
+"""
+The command `seedream`: what it takes, and what its exit codes mean.
+
+Only the standard library is imported here; a command imports the rest when it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+
+from ._version import __version__
+
+EXIT_CODES = """\
+exit codes:
+  0    every image was made and saved
+  1    several things failed, for different reasons
+  2    the command or a request is wrong; nothing was sent
+  3    the key, its rights, or the balance
+  4    the service cannot be reached, or is busy; nothing was billed
+  5    the outcome of a request is unknown; it may have been billed
+  6    the service refused a request; nothing was billed
+  7    an image was made, but could not be downloaded
+  8    an image was made, but could not be written to the disk
+  130  interrupted
+"""
+_EPILOG = (
+    "Paths are printed on standard output, everything else on standard error.\n\n" + EXIT_CODES
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return _run(options)
+    except KeyboardInterrupt:
+        print("\nseedream: interrupted; what was in flight may be billed", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output is gone: say nothing more, also not at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _run(options: argparse.Namespace) -> int:
+    from . import _commands  # noqa: PLC0415  the heavy part
+
+    return asyncio.run(_commands.run(options))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="seedream",
+        description="Make images with ByteDance's Seedream models through CometAPI.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"seedream-async {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _add_demo(commands)
+    _add_generate(commands)
+    _add_emulator(commands)
+    return parser
+
+
+def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    demo = commands.add_parser(
+        "demo",
+        help="see it work, with no key and no network",
+        epilog=EXIT_CODES,
+        description="Make a dozen images with the emulator and save them. Costs nothing.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    demo.add_argument("--out", default="seedream-demo", metavar="DIR", help="default: %(default)s")
+    demo.add_argument("-n", type=_positive, default=12, metavar="N", help="how many prompts")
+
+
+def _add_generate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    generate = commands.add_parser(
+        "generate",
+        help="make images of prompts",
+        epilog=EXIT_CODES,
+        description="Make images of prompts and save them. Needs COMETAPI_KEY.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = generate.add_argument
+    add("prompt", nargs="+", metavar="PROMPT")
+    add("-n", type=_positive, default=1, metavar="N", help="how often to send each prompt")
+    add("--out", default="seedream-images", metavar="DIR", help="default: %(default)s")
+    add("--model", help="default: doubao-seedream-5-0-260128")
+    add("--size", help="such as 2K or 2048x2048")
+    add("--image", action="append", metavar="FILE|URL", help="a reference; may be repeated")
+    add("--output-format", choices=("png", "jpeg"))
+    add("--max-images", type=_positive, metavar="N", help="let the model make a group, at most N")
+    add("--seed", type=int)
+    add("--no-watermark", dest="watermark", action="store_const", const=False)
+    add("--concurrency", type=_positive, metavar="N", help="how many requests at once")
+    add("--emulator", action="store_true", help="send it to the emulator: no key, no cost")
+
+
+def _add_emulator(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    emulator = commands.add_parser(
+        "emulator",
+        help="keep the emulator running for other programs",
+        description="Run the emulator of the API and its object store until Ctrl-C.",
+    )
+    emulator.add_argument("--port", type=int, default=0, help="default: any free one")
+    emulator.add_argument(
+        "--latency", type=float, default=0.0, metavar="S", help="seconds per generation"
+    )
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
+    return value

@@ -1,0 +1,70 @@
+"""What every test stands on: no network, no keys, no blocking calls on the loop."""
+
+import inspect
+import os
+from unittest import mock
+
+import aiohttp
+import aioresponses
+import pytest
+from aiohttp.client_proto import ResponseHandler
+from blockbuster import blockbuster_ctx
+
+from seedream_async import AsyncSeedream
+from seedream_async.emulator import Emulator
+
+BASE_URL = "https://api.example.test/v1"
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch):
+    """No key, base URL or proxy of the machine reaches a test."""
+    for name in list(os.environ):
+        if name.startswith("COMETAPI_") or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def no_blocking_calls():
+    """A blocking call on a running loop raises, wherever it is made."""
+    with blockbuster_ctx():
+        yield
+
+
+@pytest.fixture
+async def emulator():
+    async with Emulator() as emulator:
+        yield emulator
+
+
+@pytest.fixture
+async def client(emulator):
+    """A client of the emulator."""
+    async with emulator.client() as client:
+        yield client
+
+
+@pytest.fixture
+async def mocked_client():
+    """A client for use with `api`."""
+    async with AsyncSeedream(api_key="sk-test-key", base_url=BASE_URL) as client:
+        yield client
+
+
+@pytest.fixture
+def api(monkeypatch):
+    """aioresponses, made to work with aiohttp 3.14 and with large bodies."""
+
+    class Response(aiohttp.ClientResponse):
+        def __init__(self, *args, **kwargs):
+            if "stream_writer" in inspect.signature(super().__init__).parameters:
+                kwargs.setdefault("stream_writer", mock.Mock(output_size=0))
+            super().__init__(*args, **kwargs)
+
+    def stream_reader(loop=None):
+        return aiohttp.StreamReader(ResponseHandler(loop=loop), limit=2**26, loop=loop)
+
+    monkeypatch.setattr(aioresponses.core, "ClientResponse", Response)
+    monkeypatch.setattr(aioresponses.core, "stream_reader_factory", stream_reader)
+    with aioresponses.aioresponses() as mocked:
+        yield mocked
