@@ -111,4 +111,4 @@ def _publish(names: dict[str, Any]) -> None:
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+    return sorted({*globals(), *__all__})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import os
 import sys
 import time
 from collections import Counter
@@ -33,6 +35,14 @@ _EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     (_errors.DownloadError, 7),
     (_errors.StorageError, 8),
 )
+# What the library calls its parameters, and what they are called here.
+_WORDS = {
+    "COMETAPI_KEY or pass api_key": "COMETAPI_KEY",
+    "COMETAPI_KEY or api_key": "COMETAPI_KEY",
+    "base_url": "COMETAPI_BASE_URL",
+    "max_images": "--max-images",
+    "save_to": "--out",
+}
 _DEMO_MODEL = _catalog.DEFAULT_MODEL
 _DEMO = (
     GenerateRequest("a lighthouse at dawn, oil painting", size="2048x2048"),
@@ -76,15 +86,22 @@ async def run(options: argparse.Namespace) -> int:
     commands = {"demo": demo, "generate": generate, "emulator": emulator}
     try:
         return await commands[options.command](options)
-    except (_errors.SeedreamError, OSError) as error:
-        _say(error)
+    except _errors.SeedreamError as error:
+        _say(_words(error))
         return exit_code(error)
 
 
 def exit_code(error: Exception) -> int:
     """The exit code for *error*: that of its cause, if it was not even sent."""
-    cause = error.__cause__ if isinstance(error.__cause__, _errors.SeedreamError) else error
+    cause = _cause_of(error)
+    if isinstance(cause, _errors.InvalidRequestError) and cause.field == "api_key":
+        return 3
     return next((code for kind, code in _EXIT_CODES if isinstance(cause, kind)), 1)
+
+
+def _cause_of(error: Exception) -> Exception:
+    """What *error* comes from: another request's error, if it was not sent because of that."""
+    return error.__cause__ if isinstance(error.__cause__, _errors.SeedreamError) else error
 
 
 async def demo(options: argparse.Namespace) -> int:
@@ -132,12 +149,24 @@ async def generate(options: argparse.Namespace) -> int:
 
 
 async def emulator(options: argparse.Namespace) -> int:
-    async with Emulator(port=options.port, latency=options.latency) as server:
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            server = await stack.enter_async_context(
+                Emulator(port=options.port, latency=options.latency)
+            )
+        except OSError as error:
+            raise _errors.InvalidRequestError(
+                f"--port: {options.port} cannot be listened on: {os.strerror(error.errno or 0)}. "
+                "Choose another, or leave it out",
+                field="port",
+            ) from None
         print(f"export COMETAPI_KEY={server.api_key}")
         print(f"export COMETAPI_BASE_URL={server.base_url}", flush=True)
         _tell("The emulator is running. Paste the two lines into another shell; Ctrl-C ends it.")
-        await asyncio.Event().wait()
-    raise AssertionError("unreachable")
+        # Ctrl-C cancels this task. It is how this command is meant to end.
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+    return 0
 
 
 async def _make(
@@ -164,14 +193,35 @@ def _show(files: Sequence[SavedImage], progress: Progress) -> None:
 
 def _close(outcome: Outcome) -> int:
     """Say what failed, each reason once, and sum it up as an exit code."""
-    for message, times in Counter(str(failure.error) for failure in outcome.failures).items():
-        _say(message if times == 1 else f"{message} ({times} requests)")
+    met: Counter[str] = Counter()
+    unsent: Counter[str] = Counter()
+    for failure in outcome.failures:
+        cause = _cause_of(failure.error)
+        (met if cause is failure.error else unsent)[_words(cause)] += 1
+    for reason in met | unsent:
+        _say(reason + _count(met[reason], unsent[reason]))
     codes = {exit_code(failure.error) for failure in outcome.failures}
     return 0 if not codes else codes.pop() if len(codes) == 1 else 1
 
 
-def _say(problem: object) -> None:
-    print(f"seedream: {problem}", file=sys.stderr)
+def _count(met: int, unsent: int) -> str:
+    parts = [f"{met} requests"] if met > 1 else []
+    if unsent:
+        parts.append(f"{unsent} more not sent")
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def _words(error: Exception) -> str:
+    """*error* in one line, and in the words of the command line."""
+    line = " ".join(str(error).split())
+    if isinstance(error, _errors.InvalidRequestError | _errors.NotFoundError):
+        for name, word in _WORDS.items():
+            line = line.replace(name, word, 1)
+    return line
+
+
+def _say(line: str) -> None:
+    print(f"seedream: {line}", file=sys.stderr)
 
 
 def _tell(line: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urljoin, urlsplit
 
 # What a query needs for its signature to be checked, by signing scheme, in lower case.
 # The schemes are described by their vendors: TOS4 by Volcengine, SigV4 by AWS, OSS4 by Aliyun.
@@ -58,6 +58,23 @@ def parse_target(link: str) -> Target:
     # Every ASCII character is "safe" here: the link is sent as it was signed.
     path = quote(path, safe="".join(map(chr, range(0x21, 0x7F))))
     return Target(scheme.lower(), authority, path)
+
+
+def follow(link: str, location: str) -> str:
+    """Where a redirect of *link* to *location* leads. Raises `ValueError` if that is less safe."""
+    followed = _resolve(link, location)
+    if link.startswith("https:") and not followed.startswith("https:"):
+        raise ValueError("it redirects from https to an unprotected place")
+    return followed
+
+
+def _resolve(link: str, location: str) -> str:
+    # urljoin drops a bare trailing "?" and resolves dot segments that are meant as they are.
+    if "://" in location.partition("?")[0] or location.startswith((".", "?", "//")):
+        return urljoin(link, location) if location[0] in ".?/" else location
+    scheme, authority, path = parse_target(link)
+    folder = "" if location.startswith("/") else path.partition("?")[0].rpartition("/")[0] + "/"
+    return f"{scheme}://{authority}{folder}{location}"
 
 
 def host_of(link: str) -> str | None:

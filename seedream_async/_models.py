@@ -123,11 +123,14 @@ def _as_references(value: Reference | Iterable[Reference] | None) -> tuple[Refer
 
 def _check_prompt(_: Any, __: Any, value: Any) -> None:
     if not isinstance(value, str):
-        raise InvalidRequestError(
-            f"prompt must be a str, not {type(value).__name__}", field="prompt"
-        )
-    if not value.strip():
-        raise InvalidRequestError("prompt is empty; describe the image you want", field="prompt")
+        problem = f"prompt must be a str, not {type(value).__name__}"
+    elif not value.strip():
+        problem = "prompt is empty; describe the image you want"
+    elif any("\ud800" <= character <= "\udfff" for character in value):
+        problem = "prompt holds half a character (a lone surrogate); decode it properly"
+    else:
+        return
+    raise InvalidRequestError(problem, field="prompt")
 
 
 def _check_references(_: Any, __: Any, value: tuple[object, ...] | None) -> None:

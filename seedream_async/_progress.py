@@ -107,6 +107,8 @@ class _Bar:
 
     def show(self, line: str) -> None:
         if sys.stdout.isatty():
-            self._bar.console.print(line, highlight=False, markup=False, soft_wrap=True)
+            self._bar.console.print(
+                line, emoji=False, highlight=False, markup=False, soft_wrap=True
+            )
         else:
             print(line, flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ async def resolve(references: Sequence[Reference]) -> list[str]:
 async def _resolve(reference: Reference) -> str:
     if isinstance(reference, Image):
         if (text := reference.b64_json) is not None:
-            return await in_thread(lambda: _encode(base64.b64decode(text)))
+            return await in_thread(_reencode, text)
         reference = reference.url or ""
     if isinstance(reference, str) and reference.startswith(("http://", "https://", "data:")):
         return reference
@@ -32,17 +33,23 @@ async def _resolve(reference: Reference) -> str:
     return await in_thread(_load, reference)
 
 
+def _reencode(text: str) -> str:
+    try:
+        return _encode(base64.b64decode(text, validate=True))
+    except binascii.Error:
+        raise _invalid("the b64_json of the image is not base64") from None
+
+
 def _load(path: str | os.PathLike[str]) -> str:
     try:
-        return _encode(Path(path).read_bytes())
+        content = Path(path).read_bytes()
     except (OSError, ValueError) as exc:
-        if isinstance(exc, InvalidRequestError):
-            raise
         reason = (isinstance(exc, OSError) and exc.strerror) or "not a path"
         raise _invalid(
             f"{os.fspath(path)[:200]!r} cannot be read: {reason}. "
             "A reference is a file, an http(s) link, a data URI, or bytes"
         ) from None
+    return _encode(content)
 
 
 def _encode(content: bytes) -> str:

@@ -11,7 +11,6 @@ import contextlib
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from typing import Any, TypeVar
-from urllib.parse import urljoin
 
 import aiohttp
 import yarl
@@ -34,6 +33,7 @@ from ._wire import Answer
 
 _T = TypeVar("_T")
 _PIECE = 64 * 1024  # bytes of a request written at once
+_REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _MAX_REDIRECTS = 5
 _ERROR_BODY = 16 * 1024  # bytes of a store's refusal that are read
 # What aiohttp and asyncio raise for trouble on the way; cancellation passes.
@@ -141,23 +141,16 @@ class LinkTransport:
 
     async def _follow(self, link: str) -> aiohttp.ClientResponse:
         for _ in range(_MAX_REDIRECTS + 1):
-            response = await self._get(link)
-            location = response.headers.get("Location")
-            if response.status not in (301, 302, 303, 307, 308) or not location:
-                return response
-            response.close()
-            followed = urljoin(link, location)
-            if link.startswith("https:") and not followed.startswith("https:"):
-                raise DownloadError("the store redirects from https to an unprotected link")
-            link = followed
-        raise DownloadError(f"the store redirects more than {_MAX_REDIRECTS} times")
-
-    async def _get(self, link: str) -> aiohttp.ClientResponse:
-        try:
-            url = exact_url(link)
-        except ValueError as exc:
-            raise DownloadError(f"the link cannot be fetched: {exc}") from None
-        return await self._session().get(url, allow_redirects=False)
+            try:
+                response = await self._session().get(exact_url(link), allow_redirects=False)
+                location = response.headers.get("Location")
+                if response.status not in _REDIRECTS or not location:
+                    return response
+                response.close()
+                link = _links.follow(link, location)
+            except ValueError as exc:
+                raise DownloadError(f"the link cannot be fetched: {exc}") from None
+        raise DownloadError(f"the link redirects more than {_MAX_REDIRECTS} times")
 
     def _session(self) -> aiohttp.ClientSession:
         if self._own is None:

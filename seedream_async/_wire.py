@@ -42,6 +42,7 @@ _REQUEST_ID = re.compile(r"\(?request id:\s*([^)\s]+)\)?", re.IGNORECASE)
 _ID_HEADERS = ("x-request-id", "x-oneapi-request-id")
 _MESSAGE_LENGTH = 400
 _BODY_LENGTH = 2048
+_BODY_READ = 65_536
 _SHORTEST_SECRET = 4  # a prompt of one letter tells nothing, and is part of every word
 
 
@@ -194,7 +195,8 @@ def _request_id(answer: Answer, message: str) -> str | None:
 
 
 def _excerpt(body: bytes, secrets: Sequence[str]) -> str:
-    return _concealed(body[:_BODY_LENGTH].decode("utf-8", "replace"), secrets)
+    # Concealed before it is cut: half a secret would not be recognised.
+    return _concealed(body[:_BODY_READ].decode("utf-8", "replace"), secrets)[:_BODY_LENGTH]
 
 
 def _concealed(text: str, secrets: Sequence[str]) -> str:
@@ -234,7 +236,13 @@ def _structure_text(value: Any, _: Any) -> str:
 
 _converter = Converter()
 _converter.register_structure_hook(str, _structure_text)
-_converter.register_structure_hook(ImageError, _known_fields(ImageError))
+_structure_image_error = _known_fields(ImageError)
+_converter.register_structure_hook(
+    ImageError,
+    lambda value, kind: (
+        ImageError(message=value) if isinstance(value, str) else _structure_image_error(value, kind)
+    ),
+)
 _converter.register_structure_hook(Image, _known_fields(Image))
 _converter.register_structure_hook(Usage, _known_fields(Usage))
 _converter.register_structure_hook(

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import io
+import math
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from ._version import __version__
 
 EXIT_CODES = """\
 exit codes:
   0    every image was made and saved
-  1    several things failed, for different reasons
+  1    several things failed, for different reasons; or something not listed here
   2    the command or a request is wrong; nothing was sent
   3    the key, its rights, or the balance
   4    the service cannot be reached, or is busy; nothing was billed
@@ -32,17 +35,29 @@ _EPILOG = (
 )
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that answers a mistake with one line, not with its whole usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"seedream: {message}; see {self.prog} --help\n")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
+    _open_streams()
     options = _parser().parse_args(arguments)
     try:
         return _run(options)
     except KeyboardInterrupt:
-        print("\nseedream: interrupted; what was in flight may be billed", file=sys.stderr)
+        free = options.command != "generate" or options.emulator
+        cost = "" if free else "; what was in flight may be billed"
+        print(f"\nseedream: interrupted{cost}", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        # Whoever read our output is gone: say nothing more, also not at exit.
+    except OSError as error:
+        # Standard output is gone or full: nothing more may be written to it, also not at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            print(f"seedream: standard output: {error.strerror}", file=sys.stderr)
         return 1
 
 
@@ -52,8 +67,17 @@ def _run(options: argparse.Namespace) -> int:
     return asyncio.run(_commands.run(options))
 
 
+def _open_streams() -> None:
+    """Stand in for streams that the caller closed, and let any path through as it is."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="seedream",
         description="Make images with ByteDance's Seedream models through CometAPI.",
         epilog=_EPILOG,
@@ -67,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_demo(commands: argparse._SubParsersAction[_Parser]) -> None:
     demo = commands.add_parser(
         "demo",
         help="see it work, with no key and no network",
@@ -79,7 +103,7 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     demo.add_argument("-n", type=_positive, default=12, metavar="N", help="how many prompts")
 
 
-def _add_generate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_generate(commands: argparse._SubParsersAction[_Parser]) -> None:
     generate = commands.add_parser(
         "generate",
         help="make images of prompts",
@@ -102,20 +126,35 @@ def _add_generate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     add("--emulator", action="store_true", help="send it to the emulator: no key, no cost")
 
 
-def _add_emulator(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_emulator(commands: argparse._SubParsersAction[_Parser]) -> None:
     emulator = commands.add_parser(
         "emulator",
         help="keep the emulator running for other programs",
         description="Run the emulator of the API and its object store until Ctrl-C.",
     )
-    emulator.add_argument("--port", type=int, default=0, help="default: any free one")
+    emulator.add_argument("--port", type=_port, default=0, help="default: any free one")
     emulator.add_argument(
-        "--latency", type=float, default=0.0, metavar="S", help="seconds per generation"
+        "--latency", type=_seconds, default=0.0, metavar="S", help="seconds per generation"
     )
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1, not {text!r}")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"must be a port from 0 to 65535, not {text!r}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds, not {text!r}")
     return value

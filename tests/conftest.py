@@ -26,8 +26,8 @@ def clean_environment(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def no_blocking_calls():
-    """A blocking call on a running loop raises, wherever it is made."""
-    with blockbuster_ctx():
+    """A blocking call that the package makes on a running loop raises."""
+    with blockbuster_ctx("seedream_async"):
         yield
 
 

@@ -130,14 +130,14 @@ class Emulator:
         """
         Refuse the next *times* requests with *status*; nothing is made or billed.
 
-        The body is the service's own envelope of *code* and *message*, unless *body* is given.
+        The body is the envelope of that side with *code* and *message*, unless *body* is given.
         """
-        fault = self._api.refusal(status, code, message)
+        fault = self._side(on).refusal(status, code, message)
         if body is not None:
             fault = evolve(fault, body=body, headers={"Content-Type": content_type})
         if retry_after is not None:
             fault = evolve(fault, headers={**fault.headers, "Retry-After": str(retry_after)})
-        self._order(fault, times, on)
+        self._side(on).faults.order(fault, times)
 
     def cut_next(
         self,
@@ -151,7 +151,7 @@ class Emulator:
 
         Before anything is answered, or after *after_bytes* of the body.
         """
-        self._order(Fault(after_bytes=after_bytes), times, on)
+        self._side(on).faults.order(Fault(after_bytes=after_bytes), times)
 
     def stall_next(
         self,
@@ -161,7 +161,7 @@ class Emulator:
         on: Literal["api", "store"] = "api",
     ) -> None:
         """As `cut_next`, but fall silent instead of cutting the connection."""
-        self._order(Fault(after_bytes=after_bytes, stalls=True), times, on)
+        self._side(on).faults.order(Fault(after_bytes=after_bytes, stalls=True), times)
 
-    def _order(self, fault: Fault, times: int, on: Literal["api", "store"]) -> None:
-        (self._api if on == "api" else self._store).faults.order(fault, times)
+    def _side(self, on: Literal["api", "store"]) -> Api | Store:
+        return self._api if on == "api" else self._store

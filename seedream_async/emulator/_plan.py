@@ -7,7 +7,6 @@ Pure. The texts were seen in answers of the service; the limits are the catalogu
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
 import re
@@ -67,6 +66,7 @@ def make_plan(body: Any) -> Plan:
         )
     references = _references(body, family)
     width, height = _size(body, family, prompt)
+    seed = body.get("seed")
     return Plan(
         model=body["model"],
         count=_count(body, family, len(references)),
@@ -78,7 +78,7 @@ def make_plan(body: Any) -> Plan:
         watermark=_flag(body, "watermark", default=True),
         references=len(references),
         seed=hashlib.sha256(
-            json.dumps([prompt, body.get("seed"), references]).encode("utf-8", "surrogatepass")
+            json.dumps([prompt, seed if isinstance(seed, int) else None, references]).encode()
         ).digest(),
     )
 
@@ -112,7 +112,7 @@ def _unsupported(name: str) -> Refusal:
 def _size(body: Mapping[str, Any], family: _catalog.Family, prompt: str) -> tuple[int, int]:
     size = body.get("size", "2048x2048")
     if isinstance(size, str) and _TIER.fullmatch(size):
-        return _tier(size.upper(), family, prompt)
+        return _tier(size.upper(), body["model"], family, prompt)
     match = _SIZE.fullmatch(size) if isinstance(size, str) else None
     if not match:
         raise _invalid("size", "size must be one of 'WIDTHxHEIGHT', '1k', '2k', or '4k'")
@@ -129,11 +129,12 @@ def _size(body: Mapping[str, Any], family: _catalog.Family, prompt: str) -> tupl
     return width, height
 
 
-def _tier(tier: str, family: _catalog.Family, prompt: str) -> tuple[int, int]:
+def _tier(tier: str, model: str, family: _catalog.Family, prompt: str) -> tuple[int, int]:
     """The size of a *tier*: the model reads the ratio from the prompt, here from a "16:9" in it."""
     sizes = family.sizes.get(tier)
     if sizes is None:
-        raise _invalid("size", f"the specified size is not supported for model {family.name}")
+        undated = model.rpartition("-")[0]
+        raise _invalid("size", f"the specified size is not supported for model {undated}")
     found = _RATIO.search(prompt)
     ratio = found[1] if found and found[1] in _catalog.RATIOS else "1:1"
     width, height = sizes[_catalog.RATIOS.index(ratio)].split("x")
@@ -156,7 +157,7 @@ def _reference(reference: Any) -> str:
     if prefix := _DATA_URI.match(text):
         try:
             content = base64.b64decode(text[prefix.end() :], validate=True)
-        except binascii.Error:
+        except ValueError:  # binascii's own, or what is not ASCII
             content = b""
         if _sniff.sniff(content[: _sniff.HEAD]) is None:
             raise _invalid("image", "the image is not in a supported format")

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Iterable
-from datetime import datetime
-from urllib.parse import parse_qsl, quote, urlsplit
+from datetime import UTC, datetime
+from urllib.parse import parse_qsl, quote, unquote
 
 from attrs import field, frozen
 
@@ -37,7 +37,7 @@ class Signer:
         method: str = "GET",
     ) -> str:
         """The signed target (path and query) of an object; *expires* is in seconds."""
-        date = now.strftime("%Y%m%dT%H%M%SZ")
+        date = now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
         pairs = [
             ("X-Tos-Algorithm", ALGORITHM),
             ("X-Tos-Credential", f"{self.access_key}/{self._scope(date)}"),
@@ -51,12 +51,12 @@ class Signer:
 
     def verifies(self, method: str, target: str) -> bool:
         """Tell whether the store would find the signature of *target* right."""
-        parts = urlsplit(target)
-        pairs = parse_qsl(parts.query, keep_blank_values=True)
+        path, _, query = target.partition("?")
+        pairs = parse_qsl(query, keep_blank_values=True)
         given = dict(pairs)
         date = given.get("X-Tos-Date", "")
         unsigned = [(name, value) for name, value in pairs if name != "X-Tos-Signature"]
-        expected = self.signature(method, parts.path, unsigned, date)
+        expected = self.signature(method, unquote(path), unsigned, date)
         return hmac.compare_digest(
             expected.encode(), given.get("X-Tos-Signature", "").encode("utf-8", "replace")
         )

@@ -13,14 +13,14 @@ import secrets
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from aiohttp import web
 from attrs import frozen
 
 from seedream_async import _files, _links
 
-from ._faults import Faults
+from ._faults import Fault, Faults
 from ._pictures import render
 from ._signing import Signer
 
@@ -65,8 +65,13 @@ class Store:
     def app(self) -> web.Application:
         """The store's side of the wire."""
         app = web.Application()
-        app.router.add_route("*", "/{path:.*}", self._handle)
+        app.router.add_route("*", "/{path:(?s:.*)}", self._handle)
         return app
+
+    def refusal(self, status: int, code: str, message: str) -> Fault:
+        """A fault that answers *status* in the envelope of the store."""
+        headers, body = _envelope(code, message)
+        return Fault(status=status, body=body, headers=headers)
 
     def issue(self, path: str, picture: Picture, *, watermark: bool) -> str:
         """Keep *picture* under *path* and sign a link to it."""
@@ -97,7 +102,7 @@ class Store:
         if "Authorization" in request.headers:
             return _refused(400, "InvalidArgument", "Only one auth mechanism allowed")
         target = request.raw_path
-        if "X-Tos-Signature" not in parse_qs(urlsplit(target).query):
+        if "X-Tos-Signature" not in parse_qs(target.partition("?")[2]):
             return _refused(403, "AccessDenied", "Access Denied", ec="0003-00000015")
         picture = self._pictures.get(target) if request.method == "GET" else None
         if picture is None:
@@ -109,8 +114,8 @@ class Store:
         return _served(request, picture, await _files.in_thread(picture.content))
 
     def _unknown(self, request: web.Request) -> web.Response:
-        path = urlsplit(request.raw_path).path
-        known = any(urlsplit(target).path == path for target in self._pictures)
+        key = request.raw_path.partition("?")[0] + "?"
+        known = any(target.startswith(key) for target in self._pictures)
         if not known and self.signer.verifies(request.method, request.raw_path):
             return _refused(404, "NoSuchKey", "The specified key does not exist.")
         return _refused(
@@ -133,7 +138,7 @@ def _served(request: web.Request, picture: Picture, content: bytes) -> web.Respo
     try:
         wanted = request.http_range
     except ValueError:
-        wanted = slice(0, None)
+        wanted = slice(None)  # what is no range is ignored (RFC 9110, section 14.2)
     if wanted.start is None and wanted.stop is None:
         return _image(200, content, picture, headers)
     start, stop, _ = wanted.indices(len(content))
@@ -150,6 +155,11 @@ def _image(status: int, body: bytes, picture: Picture, headers: dict[str, str]) 
 
 
 def _refused(status: int, code: str, message: str, ec: str | None = None) -> web.Response:
+    headers, body = _envelope(code, message, ec)
+    return web.Response(status=status, body=body, headers=headers)
+
+
+def _envelope(code: str, message: str, ec: str | None = None) -> tuple[dict[str, str], bytes]:
     headers = _tos_headers()
     body = {
         "Code": code,
@@ -158,9 +168,7 @@ def _refused(status: int, code: str, message: str, ec: str | None = None) -> web
         "Message": message,
         **({"EC": ec} if ec else {}),
     }
-    return web.Response(
-        status=status, text=json.dumps(body), headers=headers, content_type="application/json"
-    )
+    return {**headers, "Content-Type": "application/json"}, json.dumps(body).encode()
 
 
 def _tos_headers() -> dict[str, str]:

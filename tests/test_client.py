@@ -1,0 +1,289 @@
+"""The client: the order of its steps, and what its user sees."""
+
+import pickle
+import traceback
+
+import aiohttp
+import pytest
+
+import seedream_async
+from seedream_async import (
+    AsyncSeedream,
+    AuthenticationError,
+    BadRequestError,
+    Failure,
+    GenerateRequest,
+    InvalidRequestError,
+    Limits,
+    NotFoundError,
+    OutcomeUnknownError,
+    RateLimitError,
+    RetryPolicy,
+    Success,
+    Timeout,
+)
+
+URL = "https://api.example.test/v1/images/generations"
+PAYLOAD = {"created": 1, "data": [{"url": "https://h/0.jpeg"}]}
+QUICK = RetryPolicy(wait_initial=0)
+
+
+@pytest.mark.parametrize("key", [None, "", " \n\ufeff"], ids=["unset", "empty", "blank"])
+def test_a_missing_key_names_the_variable(key, monkeypatch):
+    """Without a key there is no client."""
+    if key is not None:
+        monkeypatch.setenv("COMETAPI_KEY", key)
+
+    with pytest.raises(InvalidRequestError, match="COMETAPI_KEY"):
+        AsyncSeedream(api_key=key)
+
+
+@pytest.mark.parametrize("key", ["sk key", "sk\nkey", "schlüssel"], ids=ascii)
+def test_a_key_that_no_header_can_hold(key):
+    """An impossible key is refused, and not printed."""
+    with pytest.raises(InvalidRequestError, match="characters") as excinfo:
+        AsyncSeedream(api_key=key)
+
+    assert key not in str(excinfo.value)
+
+
+async def test_settings_come_from_the_environment(monkeypatch):
+    """Key and base URL are read from the environment, without surrounding blanks."""
+    monkeypatch.setenv("COMETAPI_KEY", " sk-test\n")
+    monkeypatch.setenv("COMETAPI_BASE_URL", " https://other.test/v1/ ")
+
+    client = AsyncSeedream()
+
+    assert client.base_url == "https://other.test/v1"
+
+
+async def test_arguments_win(monkeypatch):
+    """What is passed counts more than the environment; the default is CometAPI."""
+    monkeypatch.setenv("COMETAPI_BASE_URL", "https://other.test/v1")
+
+    assert AsyncSeedream(api_key="k", base_url="https://a.test").base_url == "https://a.test"
+    monkeypatch.setenv("COMETAPI_BASE_URL", " ")
+    assert AsyncSeedream(api_key="k").base_url == "https://api.cometapi.com/v1"
+
+
+@pytest.mark.parametrize(
+    "url", ["api.test/v1", "ftp://h", "https://u:p@h", "https://h/v1?x=1", "https://"]
+)
+def test_an_unusable_base_url_is_refused(url):
+    """A base URL that cannot work is refused at construction."""
+    with pytest.raises(InvalidRequestError, match="base_url"):
+        AsyncSeedream(api_key="k", base_url=url)
+
+
+async def test_checks_before_it_sends(api, mocked_client):
+    """A request that cannot be right is never sent."""
+    with pytest.raises(InvalidRequestError, match="size"):
+        await mocked_client.generate("a cat", size="0x0")
+    with pytest.raises(InvalidRequestError, match="prompt"):
+        await mocked_client.generate(" ")
+    with pytest.raises(InvalidRequestError, match="cannot be read"):
+        await mocked_client.generate("a cat", image="missing.png")
+
+    assert not api.requests
+
+
+async def test_sends_and_parses(api, mocked_client):
+    """One call is one POST with the key."""
+    api.post(URL, payload=PAYLOAD)
+
+    response = await mocked_client.generate("a cat")
+
+    assert response.data[0].url == "https://h/0.jpeg"
+    ((_, [call]),) = api.requests.items()
+    assert call.kwargs["headers"]["Authorization"] == "Bearer sk-test-key"
+    assert call.kwargs["allow_redirects"] is False
+
+
+async def test_retries_refusals(api):
+    """A refusal is tried again until it is taken."""
+    api.post(URL, status=429, headers={"Retry-After": "0"})
+    api.post(URL, status=503, headers={"Retry-After": "0"})
+    api.post(URL, payload=PAYLOAD)
+
+    async with AsyncSeedream(api_key="k-test", base_url=URL[:-19], retry=QUICK) as client:
+        response = await client.generate("a cat")
+
+    assert response.created == 1
+
+
+async def test_gives_up(api):
+    """The last error is let through, with a note."""
+    api.post(URL, status=429, repeat=True)
+    policy = RetryPolicy(attempts=3, wait_initial=0)
+
+    async with AsyncSeedream(api_key="k-test", base_url=URL[:-19], retry=policy) as client:
+        with pytest.raises(RateLimitError) as excinfo:
+            await client.generate("a cat")
+
+    assert excinfo.value.__notes__ == ["gave up after attempt 3"]
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        pytest.param({"status": 500}, id="500"),
+        pytest.param({"status": 504, "body": "<html>"}, id="504"),
+    ],
+)
+async def test_never_resends_what_may_be_billed(api, mocked_client, trouble):
+    """An unknown outcome is told, not repeated."""
+    api.post(URL, **trouble)
+
+    with pytest.raises(OutcomeUnknownError):
+        await mocked_client.generate("a cat")
+
+    ((_, calls),) = api.requests.items()
+    assert len(calls) == 1
+
+
+async def test_a_request_can_be_sent_as_a_value(emulator, client):
+    """generate takes a request as well as a prompt, and may change it."""
+    request = GenerateRequest("a cat", size="2K", seed=7)
+
+    await client.generate(request, seed=8)
+
+    assert emulator.requests[-1].json["seed"] == 8
+    assert emulator.requests[-1].json["size"] == "2K"
+
+
+async def test_model_of_the_client_is_the_default(emulator):
+    """The client's model is sent unless the call names another."""
+    async with emulator.client(model="doubao-seedream-4-0-250828") as client:
+        await client.generate("a cat")
+        await client.generate("a cat", model="doubao-seedream-4-5-251128")
+
+    models = [request.json["model"] for request in emulator.requests]
+    assert models == ["doubao-seedream-4-0-250828", "doubao-seedream-4-5-251128"]
+
+
+async def test_cut_connection_is_not_repeated(emulator, client):
+    """The image is billed once, and the caller is told that it may be."""
+    emulator.cut_next()
+
+    with pytest.raises(OutcomeUnknownError):
+        await client.generate("a cat")
+
+    assert (emulator.request_count, emulator.images_billed) == (1, 1)
+
+
+@pytest.mark.parametrize("limit", [0.05, Timeout(total=0.05)], ids=["number", "value"])
+async def test_total_bounds_the_call(emulator, client, limit):
+    """A call that takes too long ends, and may have been billed."""
+    emulator.stall_next()
+
+    with pytest.raises(OutcomeUnknownError, match="timed out"):
+        await client.generate("a cat", timeout=limit)
+
+
+async def test_timeout_of_the_client(emulator):
+    """The client's own limit holds where the call has none."""
+    emulator.stall_next()
+
+    async with emulator.client(timeout=0.05) as client:
+        with pytest.raises(OutcomeUnknownError):
+            await client.generate("a cat")
+
+
+async def test_no_limit_at_all(emulator):
+    """A total of None waits as long as it takes."""
+    async with emulator.client(timeout=Timeout(total=None)) as client:
+        assert (await client.generate("a cat")).images
+
+
+async def test_errors_of_the_service(emulator, client):
+    """The service's own words arrive, with a remedy and the request id."""
+    with pytest.raises(BadRequestError, match="at least 3686400 pixels") as excinfo:
+        await client.generate("a cat", size="1024x1024")
+    with pytest.raises(NotFoundError, match="no available channel"):
+        await client.generate("a cat", model="no-such-model")
+
+    assert excinfo.value.request_id
+    assert emulator.images_billed == 0
+
+
+async def test_base_url_without_v1(emulator):
+    """A base URL that leads to the web site says so."""
+    async with emulator.client() as client:
+        lost = AsyncSeedream(api_key="k-test", base_url=client.base_url[:-3])
+    async with lost:
+        with pytest.raises(NotFoundError, match="ends in /v1"):
+            await lost.generate("a cat")
+
+
+async def test_fan_out_over_the_real_thing(emulator, client, tmp_path):
+    """Images are on disk when their result arrives, named by index."""
+    found = {}
+
+    async with client.generate_many(
+        ["a cat", GenerateRequest("a dog", size="9x9"), "a bird"], save_to=tmp_path / "v1.0"
+    ) as results:
+        async for result in results:
+            match result:
+                case Success(index=index, files=files):
+                    found[index] = files[0].path.name
+                case Failure(index=index, error=error):
+                    found[index] = type(error)
+
+    assert found == {0: "000000.jpeg", 1: BadRequestError, 2: "000002.jpeg"}
+    assert emulator.images_billed == 2
+
+
+async def test_fan_out_without_saving(client):
+    """Without a folder, results are responses only."""
+    results = await client.generate_many(["a cat", "a dog"], concurrency=1)
+
+    assert all(result.unwrap().images for result in results)
+
+
+async def test_slots_are_shared_by_all_calls(emulator):
+    """The client's concurrency bounds all its calls together."""
+    async with emulator.client(limits=Limits(concurrency=1)) as client:
+        results = await client.generate_many(["a cat"] * 5, concurrency=5)
+
+    assert len(results) == 5
+
+
+async def test_a_closed_client_says_so(client):
+    """After aclose, nothing is sent."""
+    await client.aclose()
+    await client.aclose()
+
+    with pytest.raises(RuntimeError, match="closed"):
+        await client.generate("a cat")
+
+
+async def test_a_lent_session(emulator):
+    """A session of the caller's is used, and left open."""
+    async with aiohttp.ClientSession() as session:
+        async with emulator.client(session=session) as client:
+            await client.generate("a cat")
+
+        assert not session.closed
+
+
+async def test_the_key_is_nowhere(emulator, caplog):
+    """No repr, log line, message, traceback or pickle holds the key."""
+    key = "sk-very-secret-key"
+    texts = []
+    async with AsyncSeedream(api_key=key, base_url=emulator.base_url) as client:
+        texts.append(repr(client))
+        emulator.cut_next()
+        for _ in range(2):
+            try:
+                await client.generate("a cat")
+            except (AuthenticationError, OutcomeUnknownError) as error:
+                texts += [*traceback.format_exception(error), repr(pickle.dumps(error))]
+
+    assert len(texts) > 6
+    assert not any(key in text for text in [*texts, caplog.text])
+
+
+def test_unknown_names_are_no_attributes():
+    """The package has what it lists, and nothing else."""
+    with pytest.raises(AttributeError, match="no attribute 'Seedream'"):
+        _ = seedream_async.Seedream

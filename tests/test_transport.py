@@ -1,0 +1,374 @@
+"""One exchange over a real socket: what goes out, and what comes of trouble."""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import struct
+
+import aiohttp
+import pytest
+import trustme
+import yarl
+
+from seedream_async import (
+    APIConnectionError,
+    APITimeoutError,
+    DownloadError,
+    IncompleteDownloadError,
+    OutcomeUnknownError,
+    Timeout,
+)
+from seedream_async._transport import ApiTransport, LinkTransport, _Body, exact_url
+
+KEY = "sk-test-key"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Request-Id: r1\r\n\r\n{}"
+
+
+RESET = object()
+
+
+@contextlib.asynccontextmanager
+async def raw_server(*answers, hold=False):
+    """A server that sends *answers* as they are, one per connection, and keeps what it got."""
+    received, waiting = [], list(answers)
+    released = asyncio.Event()
+
+    async def serve(reader, writer):
+        head = await reader.readuntil(b"\r\n\r\n")
+        received.append(head)
+        answer = waiting.pop(0)
+        if answer is RESET:
+            linger = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        else:
+            writer.write(answer)
+            await writer.drain()
+        if hold:
+            await released.wait()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1")
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", received
+    finally:
+        released.set()
+        server.close()
+
+
+@contextlib.asynccontextmanager
+async def api(base_url, session=None):
+    transport = ApiTransport(base_url, KEY, session)
+    try:
+        yield transport
+    finally:
+        await transport.aclose()
+
+
+@contextlib.asynccontextmanager
+async def links(timeout=Timeout()):
+    transport = LinkTransport(timeout)
+    try:
+        yield transport
+    finally:
+        await transport.aclose()
+
+
+async def fetch(link, timeout=Timeout(total=5)):
+    async with links(timeout) as transport, transport.open(link) as stream:
+        return stream.status, b"".join([chunk async for chunk in stream.iter_any()])
+
+
+@pytest.fixture
+async def tls_server():
+    """A server whose certificate nobody vouches for."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("localhost").configure_cert(context)
+    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", ssl=context)
+    yield f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server.close()
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+async def test_posts_once_with_the_key():
+    """The body is JSON, the key is in the header, and the connection is not kept."""
+    async with raw_server(OK) as (url, received), api(url) as transport:
+        answer = await transport.post("/images/generations", b'{"a": 1}', Timeout())
+
+    assert answer.status == 200
+    assert answer.headers["x-request-id"] == "r1"
+    assert answer.body == b"{}"
+    head = received[0].decode()
+    assert head.startswith("POST /images/generations HTTP/1.1\r\n")
+    assert f"Authorization: Bearer {KEY}\r\n" in head
+    assert "Content-Type: application/json\r\n" in head
+    assert "Content-Length: 8\r\n" in head
+    assert "Connection: close\r\n" in head
+    assert len(received) == 1
+
+
+async def test_large_bodies_arrive_whole(emulator):
+    """A body of several pieces is sent as one."""
+    body = b'{"prompt": "' + b"x" * 300_000 + b'"}'
+
+    async with api(emulator.base_url) as transport:
+        await transport.post("/images/generations", body, Timeout())
+
+    assert len(emulator.requests[-1].json["prompt"]) == 300_000
+
+
+async def test_a_lent_session_is_used_and_left_open():
+    """A session of the caller's is neither changed nor closed."""
+    async with aiohttp.ClientSession(raise_for_status=True) as session:
+        async with raw_server(OK.replace(b"200 OK", b"429 No")) as (url, received):
+            async with api(url, session) as transport:
+                answer = await transport.post("/x", b"{}", Timeout())
+
+        assert answer.status == 429
+        assert not session.closed
+        assert not session.headers
+    assert len(received) == 1
+
+
+async def test_redirects_are_not_followed():
+    """A paid request is never sent on to somewhere else."""
+    moved = b"HTTP/1.1 307 Moved\r\nLocation: /again\r\nContent-Length: 0\r\n\r\n"
+
+    async with raw_server(moved, OK) as (url, received), api(url) as transport:
+        answer = await transport.post("/x", b"{}", Timeout())
+
+    assert answer.status == 307
+    assert len(received) == 1
+
+
+@pytest.mark.parametrize(
+    ("host", "problem"),
+    [
+        pytest.param("127.0.0.1", r"cannot connect to 127\.0\.0\.1", id="refused"),
+        pytest.param("no-such-host.invalid", "does not resolve", id="no such host"),
+    ],
+)
+async def test_nothing_left(host, problem):
+    """If there was no connection, sending again is free."""
+    async with api(f"http://{host}:{free_port()}") as transport:
+        with pytest.raises(APIConnectionError, match=problem) as excinfo:
+            await transport.post("/x", b"{}", Timeout())
+
+    error = excinfo.value
+    assert error.retryable
+    assert not error.possibly_billed
+    assert error.__context__ is None
+    assert KEY not in repr(error)
+
+
+async def test_no_time_to_connect():
+    """A time-out before a connection is an error of its own, and free."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        address = full.getsockname()
+        taken = [socket.socket() for _ in range(2)]
+        for plug in taken:
+            plug.setblocking(False)
+            plug.connect_ex(address)
+        async with api(f"http://127.0.0.1:{address[1]}") as transport:
+            with pytest.raises(APITimeoutError, match="nothing was sent") as excinfo:
+                await transport.post("/x", b"{}", Timeout(connect=0.05))
+        for plug in taken:
+            plug.close()
+
+    assert isinstance(excinfo.value, TimeoutError)
+    assert excinfo.value.retryable
+
+
+async def test_untrusted_certificate_is_not_tried_again(tls_server):
+    """A certificate does not get better by asking again."""
+    async with api(tls_server) as transport:
+        with pytest.raises(APIConnectionError, match="certificate") as excinfo:
+            await transport.post("/x", b"{}", Timeout())
+
+    assert not excinfo.value.retryable
+    assert not excinfo.value.possibly_billed
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(b"", id="closed before the head"),
+        pytest.param(RESET, id="reset before the head"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-", id="closed within the head"),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", id="closed within the body"
+        ),
+        pytest.param(b"HTTP/1.1 2x0 OK\r\n\r\n", id="malformed status"),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", id="bad chunk"
+        ),
+    ],
+)
+async def test_cut_after_sending_leaves_the_outcome_unknown(answer):
+    """Whatever breaks after the request left: it may have been billed."""
+    async with raw_server(answer) as (url, received), api(url) as transport:
+        with pytest.raises(OutcomeUnknownError) as excinfo:
+            await transport.post("/x", b"{}", Timeout())
+
+    error = excinfo.value
+    assert error.possibly_billed
+    assert not error.retryable
+    assert error.elapsed is not None
+    assert error.__context__ is None
+    assert KEY not in repr(error)
+    assert len(received) == 1
+
+
+@pytest.mark.parametrize("limit", [{"total": 0.05}, {"read": 0.05}], ids=["total", "read"])
+async def test_silence_after_sending_leaves_the_outcome_unknown(limit):
+    """A time-out after sending is no reason to send again."""
+    async with raw_server(b"", hold=True) as (url, _), api(url) as transport:
+        with pytest.raises(OutcomeUnknownError, match="timed out"):
+            await transport.post("/x", b"{}", Timeout(**limit))
+
+
+async def test_cancellation_passes():
+    """A cancelled request raises nothing but the cancellation."""
+    async with raw_server(b"", hold=True) as (url, received), api(url) as transport:
+        task = asyncio.create_task(transport.post("/x", b"{}", Timeout()))
+        while not received:
+            await asyncio.sleep(0.001)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+async def test_closing_unused_transports():
+    """What was never used has nothing to close."""
+    await ApiTransport("http://h", KEY, None).aclose()
+    await LinkTransport(Timeout()).aclose()
+
+
+def body(content, status=b"200 OK", headers=b""):
+    length = str(len(content)).encode()
+    return b"HTTP/1.1 %b\r\n%bContent-Length: %b\r\n\r\n%b" % (status, headers, length, content)
+
+
+async def test_link_is_sent_byte_for_byte_and_bare():
+    """The target is what was issued; no key, cookie, type or encoding goes with it."""
+    target = "/d%2fe/./f?X=%2F%7E&a=b+c&d=e,f&&g"
+
+    async with raw_server(body(b"image")) as (url, received):
+        assert await fetch(url + target + "#part") == (200, b"image")
+
+    head = received[0].decode()
+    assert head.startswith(f"GET {target} HTTP/1.1\r\n")
+    names = {line.partition(":")[0].lower() for line in head.splitlines()[1:] if line}
+    assert names == {"host", "accept", "accept-encoding", "user-agent"}
+    assert "Accept-Encoding: identity\r\n" in head
+
+
+async def test_encoded_bodies_are_not_decoded():
+    """What is compressed stays so: no bomb can go off."""
+    gzipped = body(b"\x1f\x8b not really", headers=b"Content-Encoding: gzip\r\n")
+
+    async with raw_server(gzipped) as (url, _):
+        assert await fetch(url) == (200, b"\x1f\x8b not really")
+
+
+@pytest.mark.parametrize(
+    ("location", "target"),
+    [
+        pytest.param("{url}/b%2fc?X=%2F", "/b%2fc?X=%2F", id="absolute"),
+        pytest.param("/b%2fc?X=%2F", "/b%2fc?X=%2F", id="path"),
+        pytest.param("c%7E?", "/a/c%7E?", id="relative"),
+    ],
+)
+async def test_redirects_of_links_are_followed_exactly(location, target):
+    """A redirect is a link like any other."""
+    async with raw_server(body(b"image")) as (url, received):
+        moved = f"HTTP/1.1 302 Found\r\nLocation: {location.format(url=url)}\r\nContent-Length: 0\r\n\r\n"
+        async with raw_server(moved.encode(), body(b"image")) as (first, asked):
+            assert await fetch(f"{first}/a/b") == (200, b"image")
+            heads = [*asked, *received]
+
+    assert heads[-1].startswith(f"GET {target} ".encode())
+
+
+async def test_redirects_end():
+    """A loop of redirects is left."""
+    moved = b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n"
+
+    async with raw_server(*[moved] * 6) as (url, received):
+        with pytest.raises(DownloadError, match="more than 5 times"):
+            await fetch(url)
+
+    assert len(received) == 6
+
+
+async def test_redirect_without_a_target_is_an_answer():
+    """A redirect to nowhere is handed on as it is."""
+    async with raw_server(body(b"", b"302 Found")) as (url, _):
+        assert await fetch(url) == (302, b"")
+
+
+@pytest.mark.parametrize(
+    ("link", "problem"),
+    [
+        pytest.param("file:///etc/passwd", "must start with", id="scheme"),
+        pytest.param("https://user:pw@h/", "user name", id="user"),
+        pytest.param("", "must start with", id="empty"),
+    ],
+)
+async def test_unsendable_links(link, problem):
+    """What cannot be sent unchanged is refused."""
+    with pytest.raises(DownloadError, match=problem) as excinfo:
+        await fetch(link)
+
+    assert not excinfo.value.retryable
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        pytest.param(b"", DownloadError, id="no answer"),
+        pytest.param(body(b"image")[:-2], IncompleteDownloadError, id="cut"),
+        pytest.param(b"nonsense\r\n\r\n", DownloadError, id="malformed"),
+    ],
+)
+async def test_trouble_with_a_link_may_be_tried_again(answer, error):
+    """Fetching is free, so trouble says that it can be repeated."""
+    async with raw_server(*[answer] * 2) as (url, _):
+        with pytest.raises(error) as excinfo:
+            await fetch(url + "/k?sig=secret")
+
+    assert excinfo.value.retryable
+    assert excinfo.value.host == "127.0.0.1"
+    assert excinfo.value.__context__ is None
+    assert "secret" not in repr(excinfo.value)
+
+
+async def test_silent_store():
+    """A store that stalls is left after the read time-out."""
+    async with raw_server(body(b"image")[:-2], hold=True) as (url, _):
+        with pytest.raises(DownloadError, match="timed out"):
+            await fetch(url, Timeout(read=0.05))
+
+
+@pytest.mark.parametrize("target", ["/?", "/a?", "//b", "/a/../b", "/%2e%2e/a", "/a?b=%zz"])
+def test_exact_url_keeps_the_target(target):
+    """The URL that aiohttp gets has the target that was issued."""
+    assert exact_url(f"https://h{target}").raw_path_qs == target
+
+
+def test_what_is_not_sent_unchanged_is_not_sent(monkeypatch):
+    """Should yarl ever rewrite a target, the link is refused instead of spoiled."""
+    monkeypatch.setattr(yarl.URL, "build", lambda **_: yarl.URL("https://h/a?b=%2F"))
+
+    with pytest.raises(ValueError, match="unchanged"):
+        exact_url("https://h/a?b=%2F")
+
+
+def test_a_body_is_not_shown():
+    """What aiohttp would print of a body is refused."""
+    with pytest.raises(TypeError):
+        _Body(b"prompt").decode()
