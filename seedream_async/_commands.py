@@ -43,6 +43,11 @@ _WORDS = {
     "max_images": "--max-images",
     "save_to": "--out",
 }
+_SPEAKING_OF_PARAMETERS = (
+    _errors.InvalidRequestError,
+    _errors.NotFoundError,
+    _errors.APIConnectionError,
+)
 _DEMO_MODEL = _catalog.DEFAULT_MODEL
 _DEMO = (
     GenerateRequest("a lighthouse at dawn, oil painting", size="2048x2048"),
@@ -214,7 +219,7 @@ def _count(met: int, unsent: int) -> str:
 def _words(error: Exception) -> str:
     """*error* in one line, and in the words of the command line."""
     line = " ".join(str(error).split())
-    if isinstance(error, _errors.InvalidRequestError | _errors.NotFoundError):
+    if isinstance(error, _SPEAKING_OF_PARAMETERS):
         for name, word in _WORDS.items():
             line = line.replace(name, word, 1)
     return line

@@ -1,7 +1,9 @@
 """What every test stands on: no network, no keys, no blocking calls on the loop."""
 
+import asyncio
 import inspect
 import os
+import threading
 from unittest import mock
 
 import aiohttp
@@ -35,6 +37,23 @@ def no_blocking_calls():
 async def emulator():
     async with Emulator() as emulator:
         yield emulator
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """An emulator in a thread of its own, which the environment leads to."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    emulator = Emulator()
+    asyncio.run_coroutine_threadsafe(emulator.__aenter__(), loop).result()
+    monkeypatch.setenv("COMETAPI_KEY", emulator.api_key)
+    monkeypatch.setenv("COMETAPI_BASE_URL", emulator.base_url)
+    yield emulator
+    asyncio.run_coroutine_threadsafe(emulator.aclose(), loop).result()
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ async def emulator():
 
 @pytest.fixture
 async def session():
-    async with aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
         yield session
 
 

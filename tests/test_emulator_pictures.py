@@ -1,10 +1,13 @@
 """The emulator's pictures, opened by Pillow, which knows nothing of them."""
 
 import io
+import math
+import re
+import zlib
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageChops
 
@@ -13,6 +16,8 @@ from seedream_async.emulator import _pictures
 
 SIZES = [(2048, 2048), (1441, 2561), (1, 1), (8, 8), (9, 17), (1000, 63), (8, 4099), (1400, 8)]
 FORMATS = ["jpeg", "png"]
+BLUE, YELLOW = (0, 0, 255), (255, 255, 0)
+ONES = [(0, 255, 128), (255, 0, 0), (0, 255, 255)]  # make a byte of ones in a JPEG
 
 
 def draw(width, height, output_format, seed=b"a cat"):
@@ -116,11 +121,44 @@ def test_passes_for_whole(output_format):
     assert _sniff.is_whole(sniffed.kind, content[:32], content[-_sniff.TAIL :], len(content))
 
 
+@given(width=st.integers(1, 4000), height=st.integers(1, 4000))
+@settings(deadline=None, max_examples=50)
+def test_rows_cover_the_picture(width, height):
+    """The rows of cells are as many, and as long, as the picture needs, and no more."""
+    bands = list(_pictures._bands(width, height, b"a cat"))
+
+    assert sum(repeat for repeat, _ in bands) == math.ceil(height / 8)
+    assert {len(row) for _, row in bands} == {math.ceil(width / 8)}
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: "{}x{}".format(*size))
+def test_png_holds_no_more_than_its_pixels(size):
+    """The data of a PNG are its scan lines, to the byte."""
+    width, height = size
+    content = draw(*size, "png")
+    start = content.index(b"IDAT")
+    length = int.from_bytes(content[start - 4 : start])
+
+    scanlines = zlib.decompress(content[start + 4 : start + 4 + length])
+
+    assert len(scanlines) == height * (1 + 3 * width)
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 255)] * 3), min_size=1))
+@example(ONES)
+@example([BLUE, YELLOW, BLUE])  # as far apart as levels can be
+def test_jpeg_data_hold_no_marker(row):
+    """In the data of a JPEG, a byte of ones is followed by a zero, or it would be a marker."""
+    data = _pictures._entropy_coded(row)
+
+    assert re.search(rb"\xff[^\x00]|\xff$", data) is None
+
+
 def test_codes_are_unambiguous():
     """Every difference of two levels has a code, and no code starts another."""
     codes = sorted(_pictures._CODE_OF)
 
     clashes = [(code, longer) for code, longer in pairwise(codes) if longer.startswith(code)]
 
-    assert len(codes) == 511
+    assert len(codes) == 513
     assert clashes == []

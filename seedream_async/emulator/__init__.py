@@ -73,8 +73,6 @@ class Emulator:
 
     async def aclose(self) -> None:
         """Stop both servers; what is stalled is cut."""
-        self._api.faults.release()
-        self._store.faults.release()
         for server in self._servers:
             await server.cleanup()
 

@@ -35,15 +35,10 @@ class Faults:
 
     def __init__(self) -> None:
         self._ordered: deque[Fault] = deque()
-        self._released = asyncio.Event()
 
     def order(self, fault: Fault, times: int) -> None:
         """Let *fault* happen to the next *times* requests."""
         self._ordered.extend([fault] * times)
-
-    def release(self) -> None:
-        """Let go of what is stalled."""
-        self._released.set()
 
     async def apply(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Answer *request* through *handler*, with the next fault if there is one."""
@@ -63,7 +58,6 @@ class Faults:
             body: Any = response.body
             await broken.write(bytes(body)[: fault.after_bytes])
         if fault.stalls:
-            await self._released.wait()
-        if request.transport is not None:
-            request.transport.abort()
+            await asyncio.Event().wait()  # until the server is stopped
+        request.protocol.force_close()
         return broken

@@ -162,7 +162,7 @@ def _entropy_coded(row: list[Colour]) -> bytes:
     for colour in row:
         levels = _ycbcr(colour)
         for level, before in zip(levels, previous, strict=True):
-            codes.append(_CODE_OF[level - before + 255])
+            codes.append(_CODE_OF[level - before + 256])
         previous = levels
     bits = "".join(codes)
     bits += "1" * (-len(bits) % 8)
@@ -187,4 +187,4 @@ def _code(difference: int) -> str:
     return f"{_DC_CODES[category]}{offset:0{category}b}{_END_OF_BLOCK}"
 
 
-_CODE_OF = [_code(difference) for difference in range(-255, 256)]
+_CODE_OF = [_code(difference) for difference in range(-256, 257)]

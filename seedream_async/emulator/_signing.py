@@ -57,9 +57,7 @@ class Signer:
         date = given.get("X-Tos-Date", "")
         unsigned = [(name, value) for name, value in pairs if name != "X-Tos-Signature"]
         expected = self.signature(method, unquote(path), unsigned, date)
-        return hmac.compare_digest(
-            expected.encode(), given.get("X-Tos-Signature", "").encode("utf-8", "replace")
-        )
+        return hmac.compare_digest(expected.encode(), given.get("X-Tos-Signature", "").encode())
 
     def signature(self, method: str, path: str, query: Iterable[tuple[str, str]], date: str) -> str:
         """The signature over *method*, decoded *path* and *query* at *date*."""

@@ -13,7 +13,7 @@ import secrets
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote
 
 from aiohttp import web
 from attrs import frozen
@@ -114,8 +114,8 @@ class Store:
         return _served(request, picture, await _files.in_thread(picture.content))
 
     def _unknown(self, request: web.Request) -> web.Response:
-        key = request.raw_path.partition("?")[0] + "?"
-        known = any(target.startswith(key) for target in self._pictures)
+        key = _key(request.raw_path)
+        known = any(_key(target) == key for target in self._pictures)
         if not known and self.signer.verifies(request.method, request.raw_path):
             return _refused(404, "NoSuchKey", "The specified key does not exist.")
         return _refused(
@@ -125,6 +125,10 @@ class Store:
             "Check your key and signing method.",
             ec="0002-00000024",
         )
+
+
+def _key(target: str) -> str:
+    return unquote(target.partition("?")[0])
 
 
 def _served(request: web.Request, picture: Picture, content: bytes) -> web.Response:

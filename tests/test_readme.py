@@ -1,0 +1,146 @@
+"""The README does what it says."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import FunctionType
+
+import pytest
+from PIL import Image
+
+README = Path(__file__).parent.parent.joinpath("README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+SCRIPTS = [block for block in BLOCKS if "asyncio.run(" in block]
+TESTS = [block for block in BLOCKS if "def test_" in block]
+SNIPPETS = [block for block in BLOCKS if block not in SCRIPTS + TESTS]
+(ERRORS,) = [block for block in SNIPPETS if "except APIError" in block]
+RUN = "python3 -m venv .venv && .venv/bin/pip install '.[cli]' && .venv/bin/seedream demo"
+TEST = "python3 -m venv .venv && .venv/bin/pip install -e '.[test]' && .venv/bin/python -m pytest"
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path, monkeypatch):
+    """Whatever a block writes, it writes to the test's own folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+def title(block):
+    return f"line {README[: README.index(block)].count(chr(10)) + 1}"
+
+
+def assert_whole(folder):
+    for path in folder.rglob("*.*"):
+        with Image.open(path) as image:
+            image.load()
+
+
+async def run(block, client):
+    """Run *block* as the body of a coroutine in which there is a *client*."""
+    code = compile(block, "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    await FunctionType(code, {"client": client})()
+
+
+@pytest.mark.parametrize("block", SCRIPTS, ids=title)
+def test_scripts_run(block, server, tmp_path):
+    """A complete example is a program that works with nothing but the two variables."""
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-W", "error", "-c", block],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert done.stderr == ""
+    assert done.stdout == "cat.jpeg 2048 2048\n"
+    assert server.images_billed == 1
+    assert_whole(tmp_path)
+
+
+@pytest.mark.parametrize("block", SNIPPETS, ids=title)
+async def test_snippets_run(block, server, tmp_path):
+    """Each piece of code works as it stands there, and no request is sent in vain."""
+    async with server.client() as client:
+        await run(block, client)
+
+    assert server.request_count > 0
+    assert server.images_billed >= server.request_count
+    assert {fetched.status for fetched in server.fetched} <= {200}
+    assert_whole(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        pytest.param(lambda server: server.fail_next(status=400), "billed: no. ", id="refused"),
+        pytest.param(lambda server: server.cut_next(), "billed: maybe. ", id="cut"),
+        pytest.param(
+            lambda server: server.fail_next(status=403, on="store"),
+            "paid for, but not saved: ",
+            id="denied",
+        ),
+        pytest.param(
+            lambda _: Path("cats").touch(),
+            "nothing was sent, because of save_to: ",
+            id="no folder",
+        ),
+    ],
+)
+async def test_errors_tell_what_was_billed(server, capsys, fault, said):
+    """The handlers of the section on errors catch what it says they do."""
+    fault(server)
+
+    async with server.client() as client:
+        await run(ERRORS, client)
+
+    assert capsys.readouterr().out.startswith(said)
+
+
+@pytest.mark.parametrize("block", TESTS, ids=title)
+def test_tests_pass(block, tmp_path):
+    """The example of a test of one's own passes, with pytest-asyncio and no configuration."""
+    tmp_path.joinpath("test_example.py").write_text(block, encoding="utf-8")
+
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-m", "pytest", "-q", "--rootdir", tmp_path, "test_example.py"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+    assert done.returncode == 0, done.stdout
+    assert f"{block.count('def test_')} passed" in done.stdout
+
+
+def test_every_kind_of_block_is_there():
+    """No block escapes, because a search for its kind came back empty."""
+    assert len(SCRIPTS) == len(TESTS) == 1
+    assert len(BLOCKS) == README.count("```python")
+    assert len(SNIPPETS) >= 5
+
+
+def test_the_first_example_comes_early():
+    """The first complete example ends within the first 30 lines."""
+    end = README.index(SCRIPTS[0]) + len(SCRIPTS[0])
+
+    assert README[:end].count("\n") <= 30
+
+
+@pytest.mark.parametrize("command", [RUN, TEST], ids=["run", "test"])
+def test_the_commands_stand_alone(command):
+    """The commands to run and to test can be pasted: each is a line of its own, and the first."""
+    last = command.rpartition(".venv/bin/")[2].removeprefix("python ")
+    (first, *_) = [line for line in README.splitlines() if last in line and "uv run" not in line]
+
+    assert first == command
+
+
+@pytest.mark.parametrize(
+    "short", ["uv run --extra cli seedream demo", "uv run --extra test pytest"]
+)
+def test_the_short_forms_are_there(short):
+    """Those who have uv need less."""
+    assert f"`{short}`" in README
