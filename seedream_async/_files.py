@@ -76,7 +76,9 @@ def open_place(path: str | os.PathLike[str], *, field: str, overwrite: bool = Fa
     except (TypeError, ValueError) as exc:
         raise InvalidRequestError(f"{field} is no path: {exc}", field=field) from None
     if place.folder.exists() and not place.folder.is_dir():
-        raise InvalidRequestError(f"{field}: {place.folder} is a file, not a folder", field=field)
+        raise InvalidRequestError(
+            f"{field}: {place.folder} is a file, not a folder; choose another", field=field
+        )
     target = place.folder / (place.stem + (place.suffix or ""))
     if place.stem and not overwrite and os.path.lexists(target):
         raise InvalidRequestError(f"{field}: {target} exists already; choose another", field=field)
@@ -133,11 +135,16 @@ async def in_thread(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwa
     A thread cannot be stopped: leaving at once would let its file appear after the clean-up.
     """
     work = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        await asyncio.wait([work])
-        raise
+    cancelled: asyncio.CancelledError | None = None
+    while not work.done():
+        try:
+            await asyncio.wait([work])
+        except asyncio.CancelledError as exc:
+            cancelled = exc
+    if cancelled is not None:
+        work.exception()  # seen, so that nobody complains that it was not
+        raise cancelled
+    return work.result()
 
 
 async def _on_disk(
@@ -163,7 +170,9 @@ class _PartFile:
         if self._file is None:
             self._file = self._path.open("xb", buffering=0)
             self._head = piece[: _sniff.HEAD]
-        self._file.write(piece)
+        rest = memoryview(piece)
+        while rest:  # a disk that fills up takes a part without complaint
+            rest = rest[self._file.write(rest) :]
         self._size += len(piece)
         self._tail = (self._tail + piece)[-_sniff.TAIL :]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from typing import Any, TypeVar
 
@@ -222,7 +223,9 @@ def _api_error(trouble: Exception, *, sent: bool, elapsed: float) -> APIError:
         return APITimeoutError(
             f"no connection after {elapsed:.1f} s; nothing was sent", retryable=True
         )
-    return APIConnectionError(f"{what}; nothing was sent", retryable=True)
+    return APIConnectionError(
+        f"{what}; nothing was sent. Check base_url and the network", retryable=True
+    )
 
 
 def _describe(trouble: BaseException) -> str:
@@ -245,7 +248,7 @@ def _describe(trouble: BaseException) -> str:
 
 
 def _reason(error: OSError) -> str:
-    return error.strerror or type(error).__name__
+    return os.strerror(error.errno) if error.errno else type(error).__name__
 
 
 async def _guarded(exchange: Awaitable[_T], link: str) -> _T:

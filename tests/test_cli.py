@@ -242,7 +242,7 @@ def test_a_file_as_folder_is_refused(out, capsys):
     code = run("demo", "--out", out)
 
     assert code == 2
-    assert capsys.readouterr() == ("", f"seedream: --out: {out} is a file, not a folder\n")
+    assert capsys.readouterr() == ("", f"seedream: --out: {out} is a file, not a folder; choose another\n")
     assert out.read_text() == "a diary"
 
 

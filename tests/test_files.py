@@ -205,6 +205,50 @@ async def test_cancelled_thread_is_awaited():
     assert done == [True]
 
 
+async def test_a_thread_is_awaited_however_often_it_is_cancelled():
+    """A second cancellation does not leave the thread behind either."""
+    started, go, done = threading.Event(), threading.Event(), []
+
+    def work():
+        started.set()
+        go.wait(10)
+        done.append(True)
+        raise LookupError
+
+    task = asyncio.create_task(_files.in_thread(work))
+    await asyncio.to_thread(started.wait, 10)
+    for _ in range(3):
+        task.cancel()
+        await asyncio.sleep(0)
+    go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert done == [True]
+
+
+async def test_a_disk_that_takes_a_part_is_written_to_again(tmp_path, monkeypatch):
+    """A short write is no whole one: the rest follows."""
+    opened = Path.open
+
+    class Miser:
+        def __init__(self, file):
+            self.file = file
+
+        def write(self, piece):
+            return self.file.write(piece[:1000])
+
+        def __getattr__(self, name):
+            return getattr(self.file, name)
+
+    monkeypatch.setattr(Path, "open", lambda *args, **kwargs: Miser(opened(*args, **kwargs)))
+
+    saved = await _files.save(chunks_of(JPEG), _files.Place(tmp_path, "cat"))
+
+    monkeypatch.undo()
+    assert saved.path.read_bytes() == JPEG
+
+
 @pytest.mark.parametrize(
     ("path", "stem", "suffix"),
     [

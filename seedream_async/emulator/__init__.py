@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 from aiohttp import web
 from attrs import evolve
 
-from seedream_async._client import AsyncSeedream
+from seedream_async import AsyncSeedream
 
 from ._api import Api, Received
 from ._faults import Fault
