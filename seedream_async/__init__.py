@@ -39,17 +39,9 @@ if TYPE_CHECKING:
         StorageError,
     )
     from ._fanout import FanOut
-    from ._models import (
-        Failure,
-        GenerateRequest,
-        Image,
-        ImageError,
-        ImagesResponse,
-        Result,
-        SavedImage,
-        Success,
-        Usage,
-    )
+    from ._models import Image, ImageError, ImagesResponse, SavedImage, Usage
+    from ._request import GenerateRequest
+    from ._results import Failure, Result, Success
     from ._retry import RetryPolicy, Timeout
     from ._traffic import Limits
 
@@ -94,10 +86,31 @@ __all__ = [
 ]
 
 
+_MODULES = (
+    "_errors",
+    "_models",
+    "_request",
+    "_results",
+    "_retry",
+    "_traffic",
+    "_fanout",
+    "_client",
+)
+
+
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    for module in ("_errors", "_models", "_retry", "_traffic", "_fanout", "_client"):
+    for module in (
+        "_errors",
+        "_models",
+        "_request",
+        "_results",
+        "_retry",
+        "_traffic",
+        "_fanout",
+        "_client",
+    ):
         _publish(vars(import_module(f".{module}", __name__)))
     return globals()[name]
 

@@ -18,30 +18,42 @@ RATIOS = ("1:1", "4:3", "3:4", "16:9", "9:16", "3:2", "2:3", "21:9")
 
 @frozen(kw_only=True)
 class Price:
-    """A published price per image."""
+    """A published price of one image, of an area up to *up_to* pixels if that matters."""
 
     amount: float
     currency: str
     source: str
+    date: str
+    up_to: int | None = None
 
 
 @frozen(kw_only=True)
 class Family:
     """
-    What the models of one family take.
+    What the models of one family take. `None` is: not known.
 
     *pixels* is the smallest and largest area of an image. *sizes* holds the recommended
-    `WIDTHxHEIGHT` of each tier, in the order of `RATIOS`.
+    `WIDTHxHEIGHT` of each tier, in the order of `RATIOS`. *prices* has the one to reckon with
+    first. *unsure* names the fields on which sources disagree, or which none confirms.
     """
 
     name: str
     ids: tuple[str, ...]
-    max_references: int
+    references: int
     group: bool
+    stream: bool | None
+    web_search: bool | None
     output_formats: tuple[str, ...]
+    optimize_modes: tuple[str, ...] | None
+    seed: bool
+    guidance_scale: bool
+    layers: bool | None
+    background: bool | None
     pixels: tuple[int, int]
+    default_size: str
     sizes: Mapping[str, tuple[str, ...]]
-    price: Price
+    prices: tuple[Price, ...]
+    unsure: frozenset[str] = frozenset()
 
 
 def _row(sizes: str) -> tuple[str, ...]:
@@ -62,42 +74,74 @@ FAMILIES = (
     Family(
         name="5.0 lite",
         ids=("doubao-seedream-5-0-260128", "doubao-seedream-5-0-lite-260128"),
-        max_references=14,
+        references=14,
         group=True,
         output_formats=("png", "jpeg"),
+        stream=True,
+        web_search=True,
+        optimize_modes=("standard",),
+        seed=False,
+        guidance_scale=False,
+        layers=False,
+        background=False,
+        default_size="2048x2048",
         pixels=(3_686_400, 16_777_216),
         sizes={"2K": _2K, "3K": _3K, "4K": _4K},
-        price=Price(amount=0.035, currency="USD", source="BytePlus list price, 2026-06"),
+        prices=(Price(amount=0.035, currency="USD", source="BytePlus list price", date="2026-06"),),
     ),
     Family(
         name="4.5",
         ids=("doubao-seedream-4-5-251128",),
-        max_references=14,
+        references=14,
         group=True,
         output_formats=("jpeg",),
+        stream=True,
+        web_search=False,
+        optimize_modes=("standard",),
+        seed=False,
+        guidance_scale=False,
+        layers=False,
+        background=False,
+        default_size="2048x2048",
         pixels=(3_686_400, 16_777_216),
         sizes={"2K": _2K, "4K": _4K},
-        price=Price(amount=0.032, currency="USD", source="CometAPI model page, 2025-12"),
+        prices=(Price(amount=0.032, currency="USD", source="CometAPI model page", date="2025-12"),),
     ),
     Family(
         name="4.0",
         ids=("doubao-seedream-4-0-250828",),
-        max_references=14,
+        references=14,
         group=True,
         output_formats=("jpeg",),
+        stream=True,
+        web_search=False,
+        optimize_modes=("standard", "fast"),
+        seed=False,
+        guidance_scale=False,
+        layers=False,
+        background=False,
+        default_size="2048x2048",
         pixels=(921_600, 16_777_216),
         sizes={"1K": _1K_4_0, "2K": _2K, "4K": _4K},
-        price=Price(amount=0.03, currency="USD", source="BytePlus list price, 2026"),
+        prices=(Price(amount=0.03, currency="USD", source="BytePlus list price", date="2026"),),
     ),
     Family(
         name="5.0 pro",
         ids=("seedream-5-0-pro-260628", "doubao-seedream-5-0-pro-260628"),
-        max_references=10,
+        references=10,
         group=False,
         output_formats=("png", "jpeg"),
+        stream=False,
+        web_search=False,
+        optimize_modes=("standard", "fast"),
+        seed=False,
+        guidance_scale=False,
+        layers=True,
+        background=True,
+        default_size="2K",
         pixels=(921_600, 4_624_220),
         sizes={"1K": _1K_PRO, "1.5K": _1_5K, "2K": _2K_PRO},
-        price=Price(amount=0.045, currency="USD", source="CometAPI blog, 2026-08"),
+        prices=(Price(amount=0.045, currency="USD", source="CometAPI blog", date="2026-08"),),
     ),
 )
 

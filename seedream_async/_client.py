@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
@@ -17,14 +17,12 @@ from . import _catalog, _files, _references, _retry, _validate, _wire
 from ._errors import InvalidRequestError
 from ._fanout import FanOut, Source
 from ._links import parse_target
-from ._models import (
+from ._models import Image, ImagesResponse, SavedImage
+from ._request import (
     GenerateRequest,
-    Image,
-    ImagesResponse,
     OutputFormat,
     Reference,
     ResponseFormat,
-    SavedImage,
     SequentialImageGeneration,
 )
 from ._retry import RetryPolicy, Timeout
@@ -93,7 +91,7 @@ class AsyncSeedream:
         *,
         model: str | None = None,
         size: str | None = None,
-        image: Reference | Iterable[Reference] | None = None,
+        image: Reference | Sequence[Reference] | None = None,
         response_format: ResponseFormat | None = None,
         watermark: bool | None = None,
         seed: int | None = None,

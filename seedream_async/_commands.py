@@ -15,8 +15,10 @@ from attrs import field, frozen
 
 from . import _catalog, _errors, _validate
 from ._client import AsyncSeedream
-from ._models import Failure, GenerateRequest, SavedImage, Success
+from ._models import SavedImage
 from ._progress import Progress, progress_of
+from ._request import GenerateRequest
+from ._results import Failure, Success
 from .emulator import Emulator
 from .emulator._pictures import render
 
@@ -114,7 +116,7 @@ async def demo(options: argparse.Namespace) -> int:
     start = time.monotonic()
     async with Emulator(latency=0.5) as server, server.client() as client:
         outcome = await _make(client, requests, options.out, concurrency=4)
-    files, price = outcome.files, _catalog.family_of(_DEMO_MODEL).price  # type: ignore[union-attr]
+    files, price = outcome.files, _catalog.family_of(_DEMO_MODEL).prices[0]  # type: ignore[union-attr]
     size = sum(file.bytes for file in files) / 1e6
     _tell(
         f"{len(files)} images of {len(requests)} requests in {time.monotonic() - start:.1f} s: "
@@ -122,7 +124,7 @@ async def demo(options: argparse.Namespace) -> int:
     )
     _tell(
         f"From the real service they would cost about {len(files) * price.amount:.2f} "
-        f"{price.currency} ({price.amount} each; {price.source})."
+        f"{price.currency} ({price.amount} each; {price.source}, {price.date})."
     )
     return _close(outcome)
 

@@ -24,7 +24,9 @@ from ._errors import (
     InvalidRequestError,
     StorageError,
 )
-from ._models import Failure, GenerateRequest, ImagesResponse, Result, Success
+from ._models import ImagesResponse
+from ._request import GenerateRequest
+from ._results import Failure, Result, Success
 
 Source: TypeAlias = Iterable[str | GenerateRequest] | AsyncIterable[str | GenerateRequest]
 # How many answered requests may be saved at once beside those in flight.

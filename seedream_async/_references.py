@@ -11,7 +11,8 @@ from pathlib import Path
 from . import _sniff
 from ._errors import InvalidRequestError
 from ._files import in_thread
-from ._models import Image, Reference
+from ._models import Image
+from ._request import Reference
 
 MAX_BYTES = 30_000_000  # of one reference; Volcengine document 82379/1541523
 
@@ -30,7 +31,7 @@ async def _resolve(reference: Reference) -> str:
         return reference
     if isinstance(reference, bytes):
         return await in_thread(_encode, reference)
-    return await in_thread(_load, reference)
+    return await in_thread(_load, reference)  # type: ignore[arg-type]
 
 
 def _reencode(text: str) -> str:

@@ -12,7 +12,7 @@ from typing import NamedTuple, get_args
 
 from . import _catalog
 from ._errors import InvalidRequestError
-from ._models import GenerateRequest, OutputFormat, ResponseFormat, SequentialImageGeneration
+from ._request import GenerateRequest, OutputFormat, ResponseFormat, SequentialImageGeneration
 
 _SIZE = re.compile(r"(\d{1,6})x(\d{1,6})")
 _TIER = re.compile(r"\d(\.\d)?[kK]|adaptive|auto")

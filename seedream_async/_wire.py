@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from attrs import evolve, fields, frozen
 from cattrs import Converter, transform_error
@@ -23,8 +23,9 @@ from ._errors import (
     NotFoundError,
 )
 from ._links import host_of, redacted
-from ._models import GenerateRequest, Image, ImageError, ImagesResponse, Usage
+from ._models import Image, ImageError, ImagesResponse, Usage
 from ._refusals import STATUS_OF_TYPE, meaning_of
+from ._request import GenerateRequest
 
 _T = TypeVar("_T")
 
@@ -44,6 +45,20 @@ _MESSAGE_LENGTH = 400
 _BODY_LENGTH = 2048
 _BODY_READ = 65_536
 _SHORTEST_SECRET = 4  # a prompt of one letter tells nothing, and is part of every word
+
+
+class Encoded(Protocol):
+    """Bytes of a body that are made while they are sent, so that they never exist as a whole."""
+
+    @property
+    def length(self) -> int: ...
+
+    def slices(self) -> Iterator[bytes]:
+        """The bytes, in pieces. Blocking, so every step is taken in a thread."""
+        ...
+
+
+Piece: TypeAlias = bytes | Encoded
 
 
 @frozen

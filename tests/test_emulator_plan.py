@@ -378,7 +378,7 @@ def valid_bodies(draw):
     """A body that keeps to every limit of its model."""
     family = draw(st.sampled_from(_catalog.FAMILIES))
     tiers = [*family.sizes, *(size for sizes in family.sizes.values() for size in sizes)]
-    references = st.lists(st.sampled_from([LINK, PIXEL]), max_size=family.max_references)
+    references = st.lists(st.sampled_from([LINK, PIXEL]), max_size=family.references)
     optional = {
         "size": st.sampled_from(tiers),
         "image": references,

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "seedream_async"
 LAYERS = (
     {"_errors", "_version"},
-    {"_models", "_catalog", "_links", "_sniff"},
+    {"_models", "_request", "_results", "_catalog", "_links", "_sniff"},
     {"_wire", "_sse", "_retry", "_validate", "_refusals", "_diagnosis"},
     {"_transport", "_files", "_fanout", "_traffic", "_references", "_saving"},
     {"_client"},

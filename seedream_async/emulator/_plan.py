@@ -145,10 +145,8 @@ def _references(body: Mapping[str, Any], family: _catalog.Family) -> list[str]:
     """The references, checked, each as a digest of what is known of it."""
     given = body.get("image")
     references = given if isinstance(given, list) else [] if given is None else [given]
-    if len(references) > family.max_references:
-        raise _invalid(
-            "image", f"the number of reference images cannot exceed {family.max_references}"
-        )
+    if len(references) > family.references:
+        raise _invalid("image", f"the number of reference images cannot exceed {family.references}")
     return [_reference(reference) for reference in references]
 
 
