@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from ._catalog import Price
     from ._client import AsyncSeedream
     from ._errors import (
         APIConnectionError,
@@ -38,11 +39,26 @@ if TYPE_CHECKING:
         SeedreamError,
         StorageError,
     )
+    from ._estimate import Estimate, estimate
     from ._fanout import FanOut
-    from ._models import Image, ImageError, ImagesResponse, SavedImage, Usage
+    from ._models import (
+        Image,
+        ImageError,
+        ImageFailed,
+        ImagesResponse,
+        ImageSucceeded,
+        ModelInfo,
+        SavedImage,
+        StreamCompleted,
+        StreamEvent,
+        UnknownEvent,
+        Usage,
+    )
     from ._request import GenerateRequest
     from ._results import Failure, Result, Success
     from ._retry import RetryPolicy, Timeout
+    from ._sizes import size_for
+    from ._streaming import EventStream
     from ._traffic import Limits
 
 __all__ = [
@@ -56,11 +72,15 @@ __all__ = [
     "BadRequestError",
     "ContentPolicyError",
     "DownloadError",
+    "Estimate",
+    "EventStream",
     "Failure",
     "FanOut",
     "GenerateRequest",
     "Image",
     "ImageError",
+    "ImageFailed",
+    "ImageSucceeded",
     "ImagesResponse",
     "IncompleteDownloadError",
     "InsufficientQuotaError",
@@ -70,49 +90,54 @@ __all__ = [
     "LinkAlteredError",
     "LinkDeniedError",
     "LinkExpiredError",
+    "ModelInfo",
     "NotAnImageError",
     "NotFoundError",
     "OutcomeUnknownError",
     "PermissionDeniedError",
+    "Price",
     "RateLimitError",
     "Result",
     "RetryPolicy",
     "SavedImage",
     "SeedreamError",
     "StorageError",
+    "StreamCompleted",
+    "StreamEvent",
     "Success",
     "Timeout",
+    "UnknownEvent",
     "Usage",
+    "estimate",
+    "size_for",
 ]
 
 
 _MODULES = (
+    "_catalog",
     "_errors",
+    "_sizes",
+    "_estimate",
     "_models",
     "_request",
     "_results",
     "_retry",
     "_traffic",
     "_fanout",
+    "_streaming",
     "_client",
 )
 
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    for module in (
-        "_errors",
-        "_models",
-        "_request",
-        "_results",
-        "_retry",
-        "_traffic",
-        "_fanout",
-        "_client",
-    ):
-        _publish(vars(import_module(f".{module}", __name__)))
-    return globals()[name]
+# Hidden from type checkers, for which it would make every misspelt name an Any.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        for module in _MODULES:
+            _publish(vars(import_module(f".{module}", __name__)))
+        return globals()[name]
 
 
 def _publish(names: dict[str, Any]) -> None:

@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
-import asyncio
-import math
+import contextlib
 import os
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import aiohttp
 from attrs import evolve
 
-from . import _catalog, _files, _references, _retry, _validate, _wire
+from . import _catalog, _files
+from ._calls import Calls
 from ._errors import InvalidRequestError
 from ._fanout import FanOut, Source
-from ._links import parse_target
-from ._models import Image, ImagesResponse, SavedImage
+from ._link_transport import LinkTransport
+from ._models import Image, ImagesResponse, ModelInfo, SavedImage
 from ._request import (
+    Background,
     GenerateRequest,
+    Model,
+    OptimizePromptOptions,
     OutputFormat,
     Reference,
     ResponseFormat,
     SequentialImageGeneration,
+    Size,
+    Tool,
 )
 from ._retry import RetryPolicy, Timeout
 from ._saving import Saver
+from ._settings import checked_base_url, checked_key
+from ._streaming import EventStream, Save
 from ._traffic import Limits, Traffic
-from ._transport import ApiTransport, LinkTransport
-
-BASE_URL = "https://api.cometapi.com/v1"
-_BLANKS = " \t\r\n\ufeff"
+from ._transport import ApiTransport
+from ._validate import Validation
 
 
 class AsyncSeedream:
@@ -40,7 +44,9 @@ class AsyncSeedream:
 
     *api_key* and *base_url* default to `COMETAPI_KEY` and `COMETAPI_BASE_URL`. *timeout* is in
     seconds; a number is the total of a call. A lent *session* is used for the API only, and
-    neither changed nor closed. Raises `InvalidRequestError` if there is no key.
+    neither changed nor closed. *validation* is what happens to a request that the catalogue finds
+    wrong: `strict` refuses it where the API's own pages leave no doubt and warns otherwise, `warn`
+    only warns, `off` sends it. Raises `InvalidRequestError` if there is no key.
     """
 
     def __init__(
@@ -48,21 +54,31 @@ class AsyncSeedream:
         *,
         api_key: str | None = None,
         base_url: str | None = None,
-        model: str = _catalog.DEFAULT_MODEL,
+        model: Model = _catalog.DEFAULT_MODEL,
         timeout: Timeout | float | None = None,
         retry: RetryPolicy | None = None,
         limits: Limits | None = None,
         session: aiohttp.ClientSession | None = None,
+        validation: Validation = "strict",
     ) -> None:
-        self.model = model
-        self.base_url = _checked_base_url(_setting(base_url, "COMETAPI_BASE_URL") or BASE_URL)
-        self._key = _checked_key(_setting(api_key, "COMETAPI_KEY"))
-        self._timeout = Timeout() if timeout is None else Timeout.of(timeout)
-        self._retry = retry or RetryPolicy()
-        self._traffic = Traffic(limits or Limits())
-        self._api = ApiTransport(self.base_url, self._key, session)
-        self._links = LinkTransport(evolve(self._timeout, total=None))
-        self._saver = Saver(self._links, self._retry)
+        self.model: str = model
+        self.base_url: str = checked_base_url(base_url)
+        key = checked_key(api_key)
+        limits, retry = limits or Limits(), retry or RetryPolicy()
+        timeout = Timeout() if timeout is None else Timeout.of(timeout)
+        self._width = limits.concurrency
+        self._api = ApiTransport(self.base_url, key, session)
+        self._links = LinkTransport(evolve(timeout, total=None))
+        self._saver = Saver(self._links, retry)
+        self._calls = Calls(
+            self._api,
+            Traffic(limits),
+            key=key,
+            model=model,
+            timeout=timeout,
+            retry=retry,
+            validation=validation,
+        )
         self._closed = False
 
     def __repr__(self) -> str:
@@ -89,8 +105,8 @@ class AsyncSeedream:
         self,
         prompt: str | GenerateRequest,
         *,
-        model: str | None = None,
-        size: str | None = None,
+        model: Model | None = None,
+        size: Size | None = None,
         image: Reference | Sequence[Reference] | None = None,
         response_format: ResponseFormat | None = None,
         watermark: bool | None = None,
@@ -99,6 +115,13 @@ class AsyncSeedream:
         sequential_image_generation: SequentialImageGeneration | None = None,
         max_images: int | None = None,
         output_format: OutputFormat | None = None,
+        optimize_prompt: bool | None = None,
+        optimize_prompt_options: OptimizePromptOptions | None = None,
+        tools: Sequence[Tool] | None = None,
+        background: Background | None = None,
+        layer_decomposition: bool | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+        extra_headers: Mapping[str, str] | None = None,
         save_to: str | os.PathLike[str] | None = None,
         timeout: Timeout | float | None = None,
     ) -> ImagesResponse:
@@ -121,12 +144,79 @@ class AsyncSeedream:
             sequential_image_generation=sequential_image_generation,
             max_images=max_images,
             output_format=output_format,
+            optimize_prompt=optimize_prompt,
+            optimize_prompt_options=optimize_prompt_options,
+            tools=tools,
+            background=background,
+            layer_decomposition=layer_decomposition,
+            extra_body=extra_body,
+            extra_headers=extra_headers,
         )
-        body = await self._body_of(request)
-        if save_to is None:
-            return await self._send(request, body, timeout)
-        place = await _files.in_thread(_files.open_place, save_to, field="save_to")
-        return await self._saver.save_all(await self._send(request, body, timeout), place)
+        self._check_open()
+        async with self._calls.prepared(request) as prepared:
+            if save_to is None:
+                return await self._calls.answer(prepared, timeout)
+            place = await _files.in_thread(_files.open_place, save_to, field="save_to")
+            response = await self._calls.answer(prepared, timeout)
+        return await self._saver.save_all(response, place)
+
+    @contextlib.asynccontextmanager
+    async def stream(
+        self,
+        prompt: str | GenerateRequest,
+        *,
+        model: Model | None = None,
+        size: Size | None = None,
+        image: Reference | Sequence[Reference] | None = None,
+        response_format: ResponseFormat | None = None,
+        watermark: bool | None = None,
+        seed: int | None = None,
+        guidance_scale: float | None = None,
+        sequential_image_generation: SequentialImageGeneration | None = None,
+        max_images: int | None = None,
+        output_format: OutputFormat | None = None,
+        optimize_prompt: bool | None = None,
+        optimize_prompt_options: OptimizePromptOptions | None = None,
+        tools: Sequence[Tool] | None = None,
+        background: Background | None = None,
+        layer_decomposition: bool | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+        extra_headers: Mapping[str, str] | None = None,
+        save_to: str | os.PathLike[str] | None = None,
+        timeout: Timeout | float | None = None,
+    ) -> AsyncIterator[EventStream]:
+        """
+        As `generate`, with each image as soon as it is finished: `async with`, then `async for`.
+
+        Events are `ImageSucceeded`, `ImageFailed`, `StreamCompleted`, and `UnknownEvent`. With
+        *save_to*, an image is on the disk when its event arrives. Leaving the block closes the
+        connection; what is still to come may be billed all the same.
+        """
+        request = GenerateRequest.of(
+            prompt,
+            model=model,
+            size=size,
+            image=image,
+            response_format=response_format,
+            watermark=watermark,
+            seed=seed,
+            guidance_scale=guidance_scale,
+            sequential_image_generation=sequential_image_generation,
+            max_images=max_images,
+            output_format=output_format,
+            optimize_prompt=optimize_prompt,
+            optimize_prompt_options=optimize_prompt_options,
+            tools=tools,
+            background=background,
+            layer_decomposition=layer_decomposition,
+            extra_body=extra_body,
+            extra_headers=extra_headers,
+        )
+        self._check_open()
+        async with self._calls.prepared(request, stream=True) as prepared:
+            save = await self._saving_of(request, save_to)
+            async with self._calls.stream(prepared, timeout, save) as events:
+                yield events
 
     def generate_many(
         self,
@@ -155,9 +245,11 @@ class AsyncSeedream:
             return await self._saver.save_all(response, place.named(f"{index:06d}"))
 
         async def answer(request: GenerateRequest) -> ImagesResponse:
-            return await self._send(request, await self._body_of(request), None)
+            self._check_open()
+            async with self._calls.prepared(request) as prepared:
+                return await self._calls.answer(prepared, None)
 
-        width = self._traffic.limits.concurrency if concurrency is None else concurrency
+        width = self._width if concurrency is None else concurrency
         return FanOut(requests, answer, save, prepare=prepare, width=width)
 
     async def download(
@@ -175,63 +267,24 @@ class AsyncSeedream:
         place = await _files.in_thread(_files.open_place, path, field="path", overwrite=overwrite)
         return await self._saver.save(image, place)
 
-    async def _body_of(self, request: GenerateRequest) -> bytes:
-        """The body of *request*, if nothing is wrong with it. Nothing is sent before that."""
+    async def models(self) -> tuple[ModelInfo, ...]:
+        """The models that the key may use, as `GET /models` lists them. Free of charge."""
+        self._check_open()
+        return await self._calls.models()
+
+    async def _saving_of(
+        self, request: GenerateRequest, save_to: str | os.PathLike[str] | None
+    ) -> Save | None:
+        if save_to is None:
+            return None
+        place = await _files.in_thread(_files.open_place, save_to, field="save_to")
+        count = 2 if request.sequential_image_generation == "auto" else 1
+
+        async def save(image: Image, index: int) -> SavedImage:
+            return await self._saver.save(image, place.nth(index, count) if place.stem else place)
+
+        return save
+
+    def _check_open(self) -> None:
         if self._closed:
             raise RuntimeError("this client is closed")
-        _validate.check(request)
-        references = await _references.resolve(request.image or ())
-        return _wire.build(request, model=self.model, references=references)
-
-    async def _send(
-        self, request: GenerateRequest, body: bytes, timeout: Timeout | float | None
-    ) -> ImagesResponse:
-        limits = self._timeout if timeout is None else Timeout.of(timeout)
-        async with self._traffic.slot():
-            remaining = _countdown(limits.total)
-
-            async def attempt() -> ImagesResponse:
-                left = evolve(limits, total=remaining())
-                answer = await self._api.post("/images/generations", body, left)
-                retry_after = _retry.parse_retry_after(answer.headers, datetime.now(UTC))
-                secrets = (self._key, request.prompt)
-                return _wire.parse(answer, retry_after=retry_after, secrets=secrets)
-
-            return await _retry.run(attempt, self._retry, remaining=remaining)
-
-
-def _countdown(total: float | None) -> Callable[[], float]:
-    """A clock that starts now and tells how many seconds of *total* are left, never quite none."""
-    now = asyncio.get_running_loop().time
-    end = math.inf if total is None else now() + total
-    return lambda: max(end - now(), 0.001)
-
-
-def _setting(value: str | None, variable: str) -> str:
-    """*value*, or else what the environment has; blank means missing."""
-    return (value or "").strip(_BLANKS) or os.environ.get(variable, "").strip(_BLANKS)
-
-
-def _checked_key(key: str) -> str:
-    if not key:
-        raise InvalidRequestError(
-            "there is no API key: set COMETAPI_KEY or pass api_key", field="api_key"
-        )
-    if not (key.isascii() and key.isprintable()) or " " in key:
-        raise InvalidRequestError(
-            "the API key holds characters that no key has: check COMETAPI_KEY or api_key",
-            field="api_key",
-        )
-    return key
-
-
-def _checked_base_url(url: str) -> str:
-    try:
-        target = parse_target(url)
-    except ValueError as exc:
-        raise InvalidRequestError(
-            f"base_url is not usable: {exc}".replace("the link", "it"), field="base_url"
-        ) from None
-    if "?" in target.path:
-        raise InvalidRequestError("base_url is not usable: it has a query", field="base_url")
-    return url.rstrip("/")

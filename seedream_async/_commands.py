@@ -8,13 +8,15 @@ import contextlib
 import os
 import sys
 import time
+import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from attrs import field, frozen
 
 from . import _catalog, _errors, _validate
 from ._client import AsyncSeedream
+from ._estimate import estimate
 from ._models import SavedImage
 from ._progress import Progress, progress_of
 from ._request import GenerateRequest
@@ -44,6 +46,7 @@ _WORDS = {
     "base_url": "COMETAPI_BASE_URL",
     "max_images": "--max-images",
     "save_to": "--out",
+    '; to send it anyway: validation="warn"': "",
 }
 _SPEAKING_OF_PARAMETERS = (
     _errors.InvalidRequestError,
@@ -91,11 +94,27 @@ class Outcome:
 async def run(options: argparse.Namespace) -> int:
     """Run the command of *options* and return its exit code."""
     commands = {"demo": demo, "generate": generate, "emulator": emulator}
-    try:
-        return await commands[options.command](options)
-    except _errors.SeedreamError as error:
-        _say(_words(error))
-        return exit_code(error)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = _warner()
+        try:
+            return await commands[options.command](options)
+        except _errors.SeedreamError as error:
+            _say(_words(error))
+            return exit_code(error)
+
+
+def _warner() -> Callable[..., None]:
+    """What says each warning once, however many requests it is about."""
+    said = set()
+
+    def warn(message: Warning | str, *_: object) -> None:
+        line = _words(_errors.InvalidRequestError(str(message)))
+        if line not in said:
+            said.add(line)
+            _say(f"warning: {line}")
+
+    return warn
 
 
 def exit_code(error: Exception) -> int:
@@ -116,15 +135,16 @@ async def demo(options: argparse.Namespace) -> int:
     start = time.monotonic()
     async with Emulator(latency=0.5) as server, server.client() as client:
         outcome = await _make(client, requests, options.out, concurrency=4)
-    files, price = outcome.files, _catalog.family_of(_DEMO_MODEL).prices[0]  # type: ignore[union-attr]
+    files, cost = outcome.files, estimate(_DEMO[0], model=_DEMO_MODEL)
+    each = cost.amount[1]
     size = sum(file.bytes for file in files) / 1e6
     _tell(
         f"{len(files)} images of {len(requests)} requests in {time.monotonic() - start:.1f} s: "
         f"{size:.1f} MB in {options.out}"
     )
     _tell(
-        f"From the real service they would cost about {len(files) * price.amount:.2f} "
-        f"{price.currency} ({price.amount} each; {price.source}, {price.date})."
+        f"From the real service they would cost about {len(files) * each:.2f} "
+        f"{cost.currency} ({each} each; {cost.source})."
     )
     return _close(outcome)
 
@@ -147,7 +167,7 @@ async def generate(options: argparse.Namespace) -> int:
         for _ in range(options.n)
     ]
     for request in requests:
-        _validate.check(request)
+        _validate.judge(_validate.problems(request, _catalog.DEFAULT_MODEL), "strict")
     if not options.emulator:
         async with AsyncSeedream() as client:
             return _close(await _make(client, requests, options.out, options.concurrency))

@@ -51,11 +51,13 @@ class APIError(SeedreamError):
 
     *possibly_billed* is false only if the request provably never left or was refused.
     *retryable* tells that sending it again can neither be paid for twice nor is pointless.
+    *response* holds what had arrived, or could be understood, before the failure, if anything.
     """
 
     request_id: str | None = None
     possibly_billed: bool = False
     retryable: bool = False
+    response: Any = None  # an ImagesResponse: the vocabulary knows no models
 
 
 class APIConnectionError(APIError):
@@ -131,13 +133,12 @@ class APIResponseValidationError(APIError):
     """
     The API reported success with an answer that it does not document; it was billed.
 
-    *body* is at most the first 2 KiB. *response* holds what could be understood, if anything.
+    *body* is at most the first 2 KiB.
     """
 
     possibly_billed: bool = True
     status_code: int | None = None
     body: str | None = None
-    response: Any = None  # an ImagesResponse
 
 
 class DownloadError(SeedreamError):

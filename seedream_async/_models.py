@@ -5,6 +5,7 @@ Annotations are not postponed here, so that `typing.get_type_hints` works on eve
 although each calls itself a member of `seedream_async`.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +14,14 @@ from typing import Any, TypeAlias
 from attrs import field, frozen
 
 from . import _links
+
+# What may stand between width and height in input; only "x" is sent.
+_TIMES = re.compile(r"(?<=\d)\s*[xX×*]\s*(?=\d)")  # noqa: RUF001
+
+
+def plain_size(value: str | None) -> str | None:
+    """*value* with the sign for times that the API uses."""
+    return _TIMES.sub("x", value.strip()) if isinstance(value, str) else value
 
 
 def _hidden_link(link: str | None) -> str:
@@ -43,7 +52,7 @@ class Image:
 
     url: str | None = field(default=None, repr=_hidden_link)
     b64_json: str | None = field(default=None, repr=_hidden_base64)
-    size: str | None = None
+    size: str | None = field(default=None, converter=plain_size)
     output_format: str | None = None
     error: ImageError | None = None
     background: str | None = None
@@ -138,9 +147,11 @@ class ImageFailed:
 
 @frozen(kw_only=True)
 class StreamCompleted:
-    """All images of a stream are done."""
+    """All images of a stream are done. *created* is in seconds since 1970."""
 
     usage: Usage | None = None
+    model: str | None = None
+    created: int = 0
     extra: Mapping[str, Any] = field(factory=dict, repr=False)
 
 

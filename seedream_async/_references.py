@@ -1,66 +1,202 @@
-"""Reference images, from whatever the caller has to what the API takes: a link or a data URI."""
+"""Reference images, from whatever the caller has to what is sent; the files among them kept."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import os
-from collections.abc import Sequence
-from pathlib import Path
+import asyncio
+import contextlib
+import io
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from functools import partial
 
-from . import _sniff
+from ._encoding import DataText, DataUri, PathFile, encoded_length
 from ._errors import InvalidRequestError
 from ._files import in_thread
-from ._models import Image
+from ._http import Piece
 from ._request import Reference
+from ._rules import Problem
+from ._sniff import Sniffed
+from ._sources import LARGEST, Source, source_of
+from ._validate import reference_problems
 
-MAX_BYTES = 30_000_000  # of one reference; Volcengine document 82379/1541523
-
-
-async def resolve(references: Sequence[Reference]) -> list[str]:
-    """Links and data URIs as they are; files and bytes read and encoded off the loop."""
-    return [await _resolve(reference) for reference in references]
-
-
-async def _resolve(reference: Reference) -> str:
-    if isinstance(reference, Image):
-        if (text := reference.b64_json) is not None:
-            return await in_thread(_reencode, text)
-        reference = reference.url or ""
-    if isinstance(reference, str) and reference.startswith(("http://", "https://", "data:")):
-        return reference
-    if isinstance(reference, bytes):
-        return await in_thread(_encode, reference)
-    return await in_thread(_load, reference)  # type: ignore[arg-type]
+Check = Callable[[Sniffed, int], None]
+Rules = Callable[[Sniffed, int], Iterable[Problem]]
+_ANY_MODEL: Rules = partial(reference_problems, family=None)
+_SMALL = 64 * 1024  # bytes that are encoded at once
 
 
-def _reencode(text: str) -> str:
+class References:
+    """
+    The reference images of one client: each file is read and encoded once while it is in use.
+
+    *budget* is how many bytes of encoded text are kept; what does not fit is encoded while it is
+    sent.
+    """
+
+    def __init__(self, budget: int = 16 * 2**20) -> None:
+        self._cache = _Cache(budget)
+
+    @contextlib.asynccontextmanager
+    async def resolve(
+        self,
+        references: Sequence[Reference],
+        judge: Callable[[Iterable[Problem]], None],
+        rules: Rules = _ANY_MODEL,
+    ) -> AsyncIterator[tuple[Piece, ...]]:
+        """
+        What *references* are sent as, each one JSON string; good until the block is left.
+
+        *judge* is handed what is wrong with them by *rules*, and may raise. Raises
+        `InvalidRequestError` for what is no image at all, since no media type could be named.
+        """
+
+        def check(sniffed: Sniffed, size: int) -> None:
+            judge(rules(sniffed, size))
+
+        with contextlib.ExitStack() as stack:
+            sources = await in_thread(_sources, references) if references else []
+            judge(_problems_of_all(sources))
+            pieces = []
+            for number, source in enumerate(sources):
+                with _numbered(number, references):
+                    pieces.append(await self._piece(source, check, stack))
+            yield tuple(pieces)
+
+    async def _piece(self, source: Source, check: Check, stack: contextlib.ExitStack) -> Piece:
+        match source:
+            case bytes():
+                return source
+            case PathFile():
+                return await self._file(source, check, stack)
+            case _:
+                check(source.sniffed, source.size)
+                return source if source.size > _SMALL else await in_thread(_joined, source)
+
+    async def _file(self, file: PathFile, check: Check, stack: contextlib.ExitStack) -> Piece:
+        entry = self._cache.lease(file)
+        if entry is None:
+            return await self._piece(await in_thread(DataUri.of, file), check, stack)
+        stack.callback(self._cache.release, entry)
+        uri, text = await entry.loaded()
+        check(uri.sniffed, uri.size)
+        return text
+
+
+class _Entry:
+    """A file of the cache, whose text takes at most *cost* bytes."""
+
+    def __init__(self, file: PathFile) -> None:
+        self.file = file
+        self.cost = encoded_length(file.size)
+        self.users = 0
+        self.content: tuple[DataUri, bytes] | None = None
+        self._lock = asyncio.Lock()
+
+    async def loaded(self) -> tuple[DataUri, bytes]:
+        """
+        The file and its text, which the first to ask reads.
+
+        Should that one fail or be cancelled, the next in line takes over: nobody waits for
+        another's task.
+        """
+        async with self._lock:
+            if self.content is None:
+                await in_thread(self._load)
+        assert self.content is not None  # noqa: S101  or loading raised
+        return self.content
+
+    def _load(self) -> None:
+        uri = DataUri.of(self.file)
+        self.content = uri, _joined(uri)
+
+
+class _Cache:
+    """
+    Files and their texts: those in use, and of the others the last ones used.
+
+    The costs of all together never exceed *budget*.
+    """
+
+    def __init__(self, budget: int) -> None:
+        self._budget = budget
+        self._leased: dict[PathFile, _Entry] = {}
+        self._idle: dict[PathFile, _Entry] = {}  # the one used last stands last
+        self._cost_of_leased = 0
+        self._cost = 0
+
+    def lease(self, file: PathFile) -> _Entry | None:
+        """The entry of *file*, which stays until it is released; nothing if there is no room."""
+        entry = self._leased.get(file) or self._idle.pop(file, None) or self._added(file)
+        if entry is not None:
+            if not entry.users:
+                self._leased[file] = entry
+                self._cost_of_leased += entry.cost
+            entry.users += 1
+        return entry
+
+    def release(self, entry: _Entry) -> None:
+        entry.users -= 1
+        if entry.users:
+            return
+        del self._leased[entry.file]
+        self._cost_of_leased -= entry.cost
+        if entry.content is None:
+            self._cost -= entry.cost
+        else:
+            self._idle[entry.file] = entry
+
+    def _added(self, file: PathFile) -> _Entry | None:
+        entry = _Entry(file)
+        if self._cost_of_leased + entry.cost > self._budget:
+            return None
+        self._cost += entry.cost
+        while self._cost > self._budget:
+            self._cost -= self._idle.pop(next(iter(self._idle))).cost
+        return entry
+
+
+def _sources(references: Sequence[Reference]) -> list[Source]:
+    sources = []
+    for number, reference in enumerate(references):
+        with _numbered(number, references):
+            sources.append(source_of(reference))
+    return sources
+
+
+@contextlib.contextmanager
+def _numbered(number: int, references: Sequence[Reference]) -> Iterator[None]:
+    """Let an error tell which of several references it is about."""
     try:
-        return _encode(base64.b64decode(text, validate=True))
-    except binascii.Error:
-        raise _invalid("the b64_json of the image is not base64") from None
+        yield
+    except InvalidRequestError as exc:
+        if len(references) > 1:
+            exc.add_note(f"reference {number + 1} of {len(references)}")
+        raise
 
 
-def _load(path: str | os.PathLike[str]) -> str:
-    try:
-        content = Path(path).read_bytes()
-    except (OSError, ValueError) as exc:
-        reason = (isinstance(exc, OSError) and exc.strerror) or "not a path"
-        raise _invalid(
-            f"{os.fspath(path)[:200]!r} cannot be read: {reason}. "
-            "A reference is a file, an http(s) link, a data URI, or bytes"
-        ) from None
-    return _encode(content)
+def _problems_of_all(sources: Sequence[Source]) -> Iterator[Problem]:
+    total = sum(map(_length, sources))
+    if total > LARGEST:
+        yield Problem(
+            "image",
+            f"image: the references make a body of {total / 1e6:.0f} MB, and more than "
+            f"{LARGEST / 1e6:.0f} MB may be refused; send links instead",
+            certain=False,
+        )
 
 
-def _encode(content: bytes) -> str:
-    if len(content) > MAX_BYTES:
-        raise _invalid(f"it has {len(content)} bytes; the API takes {MAX_BYTES} at most")
-    sniffed = _sniff.sniff(content[: _sniff.HEAD])
-    if sniffed is None:
-        raise _invalid("it is no JPEG, PNG, WebP, GIF, BMP or TIFF image")
-    return f"data:{sniffed.kind.content_type};base64,{base64.b64encode(content).decode()}"
+def _length(source: Source) -> int:
+    match source:
+        case bytes():
+            return len(source)
+        case PathFile():
+            return encoded_length(source.size)
+        case _:
+            return source.length
 
 
-def _invalid(problem: str) -> InvalidRequestError:
-    return InvalidRequestError(f"image: {problem}", field="image")
+def _joined(uri: DataUri | DataText) -> bytes:
+    """The whole text of *uri*; what grows in a buffer is not copied at the end."""
+    text = io.BytesIO()
+    for part in uri.slices():
+        text.write(part)
+    return text.getvalue()

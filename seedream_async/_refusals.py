@@ -1,5 +1,6 @@
 """
-What an error answer means: a pure table from status and code to an error class and a remedy.
+What an error answer means: a pure table from status and code to an error class and a remedy,
+and the error that comes of it.
 
 The codes are those of CometAPI's error pages and of Ark's (Volcengine document 82379/1299023).
 A code may have a dotted suffix; the part before the first dot decides.
@@ -7,16 +8,29 @@ A code may have a dotted suffix; the part before the first dot decides.
 
 from __future__ import annotations
 
+import json
 import re
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from . import _errors as errors
+from ._http import Answer, Asked
+from ._links import host_of, redacted
+from ._retry import parse_retry_after
 
+_REQUEST_ID = re.compile(r"\(?request id:\s*([^)\s]+)\)?", re.IGNORECASE)
+_ID_HEADERS = ("x-request-id", "x-oneapi-request-id")
+_MESSAGE_LENGTH = 400
+_BODY_LENGTH = 2048
+_BODY_READ = 65_536
+_SHORTEST_SECRET = 4  # a prompt of one letter tells nothing, and is part of every word
 _CONTENT = re.compile(r"sensitive|riskdetection|contentsecurity|policyviolation", re.IGNORECASE)
 _QUOTA = {
     "insufficient_user_quota",
     "pre_consume_token_quota_failed",
     "AccountOverdueError",
+    "OperationDenied.ServiceOverdue",
     "QuotaExceeded",
     "SetLimitExceeded",
 }
@@ -86,7 +100,7 @@ def meaning_of(status: int, code: str | None, *, told_when: bool) -> Meaning:
         (_QUOTA, _QUOTA_MEANING),
         (_MODEL, _MODEL_MEANING),
     ):
-        if base in codes:
+        if base in codes or code in codes:
             return meaning
     if _CONTENT.search(base):
         return _CONTENT_MEANING
@@ -99,3 +113,85 @@ def meaning_of(status: int, code: str | None, *, told_when: bool) -> Meaning:
     if status in _NEVER_REACHED or (status == 503 and told_when):
         return _BUSY
     return _UNKNOWN
+
+
+def refusal(answer: Answer, payload: Any, asked: Asked, now: datetime) -> errors.APIError:
+    """The error for *answer*, whose decoded body is *payload*."""
+    error = _error_object(payload)
+    code, kind = _text(error.get("code")), _text(error.get("type"))
+    status = answer.status if answer.status >= 300 else STATUS_OF_TYPE.get(kind or "", 400)
+    if status < 400:
+        return _redirect(answer)
+    message = _text(error.get("message")) or kind_of(answer)
+    retry_after = parse_retry_after(answer.headers, now)
+    meaning = meaning_of(status, code, told_when=retry_after is not None)
+    facts: dict[str, Any] = {
+        "request_id": request_id_of(answer, message),
+        "status_code": answer.status,
+        "code": code,
+    }
+    if issubclass(meaning.error, errors.APIStatusError):
+        facts |= {
+            "type": kind,
+            "param": _text(error.get("param")),
+            "retry_after": retry_after,
+            "retryable": meaning.retryable,
+            "body": excerpt(answer.body, asked.secrets),
+        }
+    said = _REQUEST_ID.sub("", concealed(message, asked.secrets)).strip(" .")[:_MESSAGE_LENGTH]
+    label = f"{answer.status} {code}" if code else str(answer.status)
+    remedy = (meaning is _BAD_REQUEST and asked.remedy()) or meaning.remedy
+    return meaning.error(f"{label}: {said}. {remedy}", **facts)
+
+
+def _redirect(answer: Answer) -> errors.APIError:
+    host = host_of(answer.headers.get("location", "")) or "the same host"
+    return errors.NotFoundError(
+        f"{answer.status}: the API redirects to {host}, and a paid request follows no redirect. "
+        "Check that base_url is right and ends in /v1",
+        status_code=answer.status,
+    )
+
+
+def _error_object(payload: Any) -> Mapping[str, Any]:
+    """The error of an envelope: `{"error": {…}}`, `{"error": "…"}`, or the bare fields."""
+    error = payload.get("error", payload) if isinstance(payload, dict) else None
+    if isinstance(error, str):
+        return {"message": error}
+    return error if isinstance(error, dict) else {}
+
+
+def _text(value: Any) -> str | None:
+    return str(value) if isinstance(value, str | int) and value not in ("", 0) else None
+
+
+def kind_of(answer: Answer) -> str:
+    """What an answer is, for want of a better description."""
+    if not answer.body:
+        return "an empty body"
+    return answer.headers.get("content-type", "no content type").partition(";")[0]
+
+
+def request_id_of(answer: Answer, message: str = "") -> str | None:
+    """The request id that a header or *message* holds."""
+    for name in _ID_HEADERS:
+        if value := answer.headers.get(name):
+            return value
+    match = _REQUEST_ID.search(message)
+    return match[1] if match else None
+
+
+def excerpt(body: bytes, secrets: Sequence[str]) -> str:
+    """The first 2 KiB of *body* as text, without *secrets* and the queries of links."""
+    # Concealed before it is cut: half a secret would not be recognised.
+    return concealed(body[:_BODY_READ].decode("utf-8", "replace"), secrets)[:_BODY_LENGTH]
+
+
+def concealed(text: str, secrets: Sequence[str]) -> str:
+    """*text* without *secrets*, however JSON spells them, and without the queries of links."""
+    for secret in secrets:
+        if len(secret) >= _SHORTEST_SECRET:
+            escaped = json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]
+            for form in (secret, *escaped):
+                text = text.replace(form, "…")
+    return redacted(text)

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Literal, Protocol, TypeAlias, TypedDict, cast
 from attrs import evolve, field, frozen
 
 from ._errors import InvalidRequestError
-from ._models import Image
+from ._models import Image, plain_size
 
 # Names that editors complete; any other text is passed on as it is.
 Model: TypeAlias = (
@@ -78,7 +78,9 @@ def _check_prompt(request: Any, _: Any, value: Any) -> None:
 
 def _is_reference(value: object) -> bool:
     return isinstance(value, str | bytes | bytearray | os.PathLike | Image) or any(
-        hasattr(value, name) for name in ("read", "__array_interface__")
+        # Of the type: Pillow would serialise all pixels to answer for the instance.
+        hasattr(type(value), name)
+        for name in ("read", "__array_interface__")
     )
 
 
@@ -90,14 +92,6 @@ def _check_references(_: Any, __: Any, value: tuple[object, ...] | None) -> None
                 f"image, an array or an Image, not {type(reference).__name__}",
                 field="image",
             )
-
-
-# What may stand between width and height in input; only "x" is sent.
-_TIMES = re.compile(r"(?<=\d)\s*[xX×*]\s*(?=\d)")  # noqa: RUF001
-
-
-def _plain_size(value: str | None) -> str | None:
-    return _TIMES.sub("x", value.strip()) if isinstance(value, str) else value
 
 
 # Fields that would be taken for something else than what the caller expects.
@@ -148,7 +142,7 @@ class GenerateRequest:
 
     prompt: str = field(validator=_check_prompt, repr=False)
     model: Model | None = field(default=None, kw_only=True)
-    size: Size | None = field(default=None, kw_only=True, converter=_plain_size)
+    size: Size | None = field(default=None, kw_only=True, converter=plain_size)
     image: tuple[Reference, ...] | None = field(
         default=None,
         kw_only=True,

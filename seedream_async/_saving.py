@@ -12,8 +12,8 @@ from attrs import evolve
 
 from . import _diagnosis, _files, _links, _retry
 from ._errors import DownloadError, NotAnImageError, StorageError
+from ._link_transport import LinkTransport
 from ._models import Image, ImagesResponse, SavedImage
-from ._transport import LinkTransport
 
 WIDTH = 8  # images saved at once by one client
 _SLICE = 512 * 1024  # characters of base64 decoded at once; a multiple of four

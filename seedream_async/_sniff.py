@@ -7,7 +7,7 @@ Nothing here raises on any input, or looks past what it was given.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from attrs import frozen
 
@@ -41,18 +41,25 @@ WEBP = Kind("image/webp", ".webp")
 GIF = Kind("image/gif", ".gif")
 BMP = Kind("image/bmp", ".bmp")
 TIFF = Kind("image/tiff", ".tiff")
+HEIC = Kind("image/heic", ".heic")
+HEIF = Kind("image/heif", ".heif")
 
 
 def sniff(head: bytes) -> Sniffed | None:
     """Tell what image starts with *head*, or nothing if none that is known does."""
     for signature, kind, measure in _SIGNATURES:
         if head.startswith(signature) and (kind is not WEBP or head[8:12] == b"WEBP"):
-            try:
-                width, height = measure(head)
-            except (struct.error, IndexError):
-                width, height = 0, 0
-            return Sniffed(kind, width, height)
+            return Sniffed(kind, *_measured(measure, head))
+    if brand := _heif_of(head):
+        return Sniffed(brand, *_measured(_measure_heif, head))
     return None
+
+
+def _measured(measure: Callable[[bytes], tuple[int, int]], head: bytes) -> tuple[int, int]:
+    try:
+        return measure(head)
+    except (struct.error, IndexError):
+        return 0, 0
 
 
 def is_whole(kind: Kind, head: bytes, tail: bytes, size: int) -> bool:
@@ -120,6 +127,56 @@ def _measure_tiff(head: bytes) -> tuple[int, int]:
     return found.get(256, 0), found.get(257, 0)
 
 
+def _heif_of(head: bytes) -> Kind | None:
+    """Which of its kinds, if *head* starts an ISO base media file with an HEVC or other image."""
+    if head[4:8] != b"ftyp":
+        return None
+    brand = head[8:12]
+    # After the brand stand its version and the brands that the file is compatible with.
+    others = head[16 : int.from_bytes(head[:4], "big")]
+    compatible = {others[at : at + 4] for at in range(0, len(others), 4)}
+    if brand in _HEIC_BRANDS or (brand in _HEIF_BRANDS and compatible & _HEIC_BRANDS):
+        return HEIC
+    return HEIF if brand in _HEIF_BRANDS and b"avif" not in compatible else None
+
+
+def _measure_heif(head: bytes) -> tuple[int, int]:
+    # ISO/IEC 23008-12: "ispe" has the size of one item; the largest is the whole, others are its
+    # tiles and thumbnails.
+    start, end = 0, len(head)
+    for name, fixed in ((b"meta", 4), (b"iprp", 0), (b"ipco", 0)):
+        start, end = next(
+            ((at + fixed, stop) for kind, at, stop in _boxes(head, start, end) if kind == name),
+            (0, 0),
+        )
+    if end > len(head):  # the largest may be missing
+        return 0, 0
+    sizes = [
+        struct.unpack_from(">II", head, at + 4)
+        for kind, at, _ in _boxes(head, start, end)
+        if kind == b"ispe"
+    ]
+    width, height = max(sizes, key=lambda size: size[0] * size[1], default=(0, 0))
+    return width, height
+
+
+def _boxes(head: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """The boxes between *start* and *end*: type, start of the content, end."""
+    while start + 8 <= end:
+        size, kind = struct.unpack_from(">I4s", head, start)
+        content = start + 8
+        if size == 1:
+            (size,) = struct.unpack_from(">Q", head, content)
+            content += 8
+        stop = start + size if size else end  # without a size, it is the last
+        if stop < content:
+            return
+        yield kind, content, stop
+        start = stop
+
+
+_HEIC_BRANDS = {b"heic", b"heix", b"hevc"}
+_HEIF_BRANDS = {b"mif1", b"msf1", b"heif"}
 _SIGNATURES: tuple[tuple[bytes, Kind, Callable[[bytes], tuple[int, int]]], ...] = (
     (b"\xff\xd8\xff", JPEG, _measure_jpeg),
     (b"\x89PNG\r\n\x1a\n", PNG, _measure_png),

@@ -1,45 +1,35 @@
 """
-One HTTP exchange over aiohttp, for the API and for links; the only place that knows aiohttp.
+One exchange with the API over aiohttp: with the key, sent once, and known to have left or not.
 
-It tells whether a request left, and lets no aiohttp exception out: those print keys and links.
+No aiohttp exception gets out: those print keys and links.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
-import os
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping, Sequence
+from typing import TypeVar
 
 import aiohttp
 import yarl
 from aiohttp import payload
 from aiohttp.abc import AbstractStreamWriter
 
-from . import _links
 from ._errors import (
     APIConnectionError,
     APIError,
     APITimeoutError,
-    DownloadError,
-    IncompleteDownloadError,
     OutcomeUnknownError,
     SeedreamError,
 )
+from ._files import in_thread
+from ._http import Answer, Encoded, Piece
 from ._retry import Timeout
-from ._version import __version__
-from ._wire import Answer
+from ._trouble import HEADERS, TROUBLE, client_timeout, describe
 
 _T = TypeVar("_T")
 _PIECE = 64 * 1024  # bytes of a request written at once
-_REDIRECTS = frozenset((301, 302, 303, 307, 308))
-_MAX_REDIRECTS = 5
-_ERROR_BODY = 16 * 1024  # bytes of a store's refusal that are read
-# What aiohttp and asyncio raise for trouble on the way; cancellation passes.
-_TROUBLE = (aiohttp.ClientError, OSError, EOFError, ValueError, asyncio.InvalidStateError)
-_HEADERS = {"User-Agent": f"seedream-async/{__version__}"}
 
 
 class _Body(payload.Payload):
@@ -47,20 +37,39 @@ class _Body(payload.Payload):
     A JSON body that knows whether it was handed to a connection.
 
     aiohttp holds the headers back until the body's first write, so until then nothing has left.
-    That works on a lent session too, which a trace configuration would alter.
+    That works on a lent session too, which a trace configuration would alter. If a piece cannot
+    be made, *broken* says why: then nothing whole has left, and the service cannot act on it.
     """
 
     _autoclose = True
 
-    def __init__(self, body: bytes) -> None:
-        super().__init__(body, content_type="application/json")
-        self._size = len(body)
-        self.sent = False
+    def __init__(self, pieces: Sequence[Piece]) -> None:
+        super().__init__(pieces, content_type="application/json")
+        self._size = sum(
+            len(piece) if isinstance(piece, bytes) else piece.length for piece in pieces
+        )
+        self.sent: bool = False
+        self.broken: SeedreamError | None = None
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         self.sent = True
-        for at in range(0, len(self._value), _PIECE):
-            await writer.write(self._value[at : at + _PIECE])
+        for piece in self._value:
+            if isinstance(piece, bytes):
+                for at in range(0, len(piece), _PIECE):
+                    await writer.write(piece[at : at + _PIECE])
+            else:
+                await self._write_encoded(piece, writer)
+
+    async def _write_encoded(self, piece: Encoded, writer: AbstractStreamWriter) -> None:
+        slices = piece.slices()
+        try:
+            while part := await in_thread(next, slices, b""):
+                await writer.write(part)
+        except SeedreamError as exc:
+            self.broken = exc
+            raise
+        finally:
+            await in_thread(slices.close)
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:  # noqa: ARG002
         raise TypeError("a request body is sent, not shown")
@@ -75,37 +84,51 @@ class ApiTransport:
         self._lent = session
         self._own: aiohttp.ClientSession | None = None
 
-    async def post(self, path: str, body: bytes, timeout: Timeout) -> Answer:
+    @contextlib.asynccontextmanager
+    async def open(
+        self,
+        method: str,
+        path: str,
+        pieces: Sequence[Piece] = (),
+        *,
+        timeout: Timeout,
+        headers: Mapping[str, str] | None = None,
+    ) -> AsyncIterator[ApiStream]:
         """
-        POST *body* and return whatever was answered.
+        Send one request, and give access to whatever is answered.
 
         Raises `APIConnectionError` if nothing left, and `OutcomeUnknownError` if the request
         left and no whole answer came back.
         """
-        sent = _Body(body)
-        loop = asyncio.get_running_loop()
-        start = loop.time()
+        exchange = _Exchange(_Body(pieces) if pieces else None)
+        response = await exchange.guard(
+            self._session().request(
+                method,
+                yarl.URL(self._base_url + path, encoded=True),
+                data=exchange.body,
+                headers={**HEADERS, **(headers or {}), "Authorization": f"Bearer {self._key}"},
+                timeout=client_timeout(timeout),
+                allow_redirects=False,
+                raise_for_status=False,
+            )
+        )
         try:
-            return await self._exchange("POST", path, sent, timeout)
-        except _TROUBLE as exc:
-            trouble: Exception = exc
-        # Raised out here, so that no context drags the key along.
-        raise _api_error(trouble, sent=sent.sent, elapsed=loop.time() - start)
+            yield ApiStream(response, exchange)
+        finally:
+            response.close()
 
-    async def _exchange(
-        self, method: str, path: str, body: _Body | None, timeout: Timeout
+    async def send(
+        self,
+        method: str,
+        path: str,
+        pieces: Sequence[Piece] = (),
+        *,
+        timeout: Timeout,
+        headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        async with self._session().request(
-            method,
-            yarl.URL(self._base_url + path, encoded=True),
-            data=body,
-            headers={**_HEADERS, "Authorization": f"Bearer {self._key}"},
-            timeout=_client_timeout(timeout),
-            allow_redirects=False,
-            raise_for_status=False,
-        ) as response:
-            headers = {name.lower(): value for name, value in response.headers.items()}
-            return Answer(response.status, headers, await response.read())
+        """As `open`, for an answer that is wanted whole."""
+        async with self.open(method, path, pieces, timeout=timeout, headers=headers) as stream:
+            return await stream.read()
 
     def _session(self) -> aiohttp.ClientSession:
         if self._lent is not None:
@@ -124,93 +147,62 @@ class ApiTransport:
             await self._own.close()
 
 
-class LinkTransport:
-    """The store's side: a session with nothing to leak, which sends links byte for byte."""
+class ApiStream:
+    """An answer of the API that is still arriving."""
 
-    def __init__(self, timeout: Timeout) -> None:
-        self._timeout = _client_timeout(timeout)
-        self._own: aiohttp.ClientSession | None = None
-
-    @contextlib.asynccontextmanager
-    async def open(self, link: str) -> AsyncIterator[LinkStream]:
-        """GET *link*, following redirects by hand. Raises `DownloadError`."""
-        response = await _guarded(self._follow(link), link)
-        try:
-            yield LinkStream(link, response)
-        finally:
-            response.close()
-
-    async def _follow(self, link: str) -> aiohttp.ClientResponse:
-        for _ in range(_MAX_REDIRECTS + 1):
-            try:
-                response = await self._session().get(exact_url(link), allow_redirects=False)
-                location = response.headers.get("Location")
-                if response.status not in _REDIRECTS or not location:
-                    return response
-                response.close()
-                link = _links.follow(link, location)
-            except ValueError as exc:
-                raise DownloadError(f"the link cannot be fetched: {exc}") from None
-        raise DownloadError(f"the link redirects more than {_MAX_REDIRECTS} times")
-
-    def _session(self) -> aiohttp.ClientSession:
-        if self._own is None:
-            self._own = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=self._timeout,
-                auto_decompress=False,
-                headers={**_HEADERS, "Accept": "*/*", "Accept-Encoding": "identity"},
-            )
-        return self._own
-
-    async def aclose(self) -> None:
-        """Close the session."""
-        if self._own is not None:
-            await self._own.close()
-
-
-class LinkStream:
-    """What a store answered to the GET of a link."""
-
-    def __init__(self, link: str, response: aiohttp.ClientResponse) -> None:
-        self._link = link
+    def __init__(self, response: aiohttp.ClientResponse, exchange: _Exchange) -> None:
         self._response = response
-        self.status = response.status
+        self._exchange = exchange
+        self.status: int = response.status
+        self.headers: Mapping[str, str] = {
+            name.lower(): value for name, value in response.headers.items()
+        }
+
+    @property
+    def is_event_stream(self) -> bool:
+        """Whether events come, rather than one answer."""
+        kind = self.headers.get("content-type", "")
+        return self.status == 200 and kind.startswith("text/event-stream")
+
+    async def read(self) -> Answer:
+        """The whole answer."""
+        body = await self._exchange.guard(self._response.read())
+        return Answer(self.status, self.headers, body)
 
     async def iter_any(self) -> AsyncGenerator[bytes, None]:
-        """The bytes of the body, as they arrive. Raises `IncompleteDownloadError`."""
-        while chunk := await _guarded(self._response.content.readany(), self._link):
+        """The bytes of the body, as they arrive."""
+        while chunk := await self._exchange.guard(self._response.content.readany()):
             yield chunk
 
-    async def read_error(self) -> bytes:
-        """The first 16 KiB of the body of a refusal."""
-        return await _guarded(self._response.content.read(_ERROR_BODY), self._link)
 
+class _Exchange:
+    """One request on its way, and what its troubles mean."""
 
-def exact_url(link: str) -> yarl.URL:
-    """
-    The URL that makes aiohttp send the target of *link* byte for byte.
+    def __init__(self, body: _Body | None) -> None:
+        self.body = body
+        self._now = asyncio.get_running_loop().time
+        self._start = self._now()
 
-    Raises `ValueError` if no request line can hold it.
-    """
-    target = _links.parse_target(link)
-    # As a "path", even the query stays untouched; a parsed URL would lose a bare trailing "?".
-    url = yarl.URL.build(
-        scheme=target.scheme, authority=target.authority, path=target.path, encoded=True
-    )
-    if url.raw_path_qs != target.path:
-        raise ValueError("the link cannot be sent unchanged")
-    return url
+    async def guard(self, step: Awaitable[_T]) -> _T:
+        """Await one *step*; its troubles become errors that say whether the request left."""
+        try:
+            return await step
+        except TROUBLE as exc:
+            trouble: Exception = exc
+        # Raised out here, so that no context drags the key along.
+        raise self._error(trouble)
 
-
-def _client_timeout(timeout: Timeout) -> aiohttp.ClientTimeout:
-    total = None if timeout.total == math.inf else timeout.total
-    return aiohttp.ClientTimeout(total=total, sock_connect=timeout.connect, sock_read=timeout.read)
+    def _error(self, trouble: Exception) -> SeedreamError:
+        if self.body is None:  # nothing that could be billed
+            return APIConnectionError(f"{describe(trouble)}; try again", retryable=True)
+        if self.body.broken:
+            # Its frames hold the headers, and so the key.
+            return self.body.broken.with_traceback(None)
+        return _api_error(trouble, sent=self.body.sent, elapsed=self._now() - self._start)
 
 
 def _api_error(trouble: Exception, *, sent: bool, elapsed: float) -> APIError:
-    what = _describe(trouble)
+    what = describe(trouble)
     if sent:
         return OutcomeUnknownError(
             f"no answer after {elapsed:.1f} s: {what}. The request had been sent, so the image "
@@ -226,42 +218,3 @@ def _api_error(trouble: Exception, *, sent: bool, elapsed: float) -> APIError:
     return APIConnectionError(
         f"{what}; nothing was sent. Check base_url and the network", retryable=True
     )
-
-
-def _describe(trouble: BaseException) -> str:
-    """What happened, without the texts of aiohttp, which quote headers and links."""
-    match trouble:
-        case TimeoutError():
-            return "timed out"
-        case aiohttp.ClientConnectorCertificateError():
-            return f"the certificate of {trouble.host} is not valid"
-        case aiohttp.ClientConnectorDNSError():
-            return f"the host name {trouble.host} does not resolve"
-        case aiohttp.ClientConnectorError():
-            return f"cannot connect to {trouble.host}:{trouble.port} ({_reason(trouble.os_error)})"
-        case aiohttp.ServerDisconnectedError() | aiohttp.ClientPayloadError():
-            return "the connection was closed early"
-        case OSError():
-            return f"the connection failed ({_reason(trouble)})"
-        case _:
-            return f"the exchange failed ({type(trouble).__name__})"
-
-
-def _reason(error: OSError) -> str:
-    return os.strerror(error.errno) if error.errno else type(error).__name__
-
-
-async def _guarded(exchange: Awaitable[_T], link: str) -> _T:
-    """Await one exchange with a store; its troubles become download errors that may be retried."""
-    try:
-        return await exchange
-    except SeedreamError:
-        raise
-    except _TROUBLE as exc:
-        what = _describe(exc)
-        cut = isinstance(exc, aiohttp.ClientPayloadError)
-    host = _links.host_of(link)
-    facts: dict[str, Any] = {"host": host, "retryable": True}
-    if cut:
-        raise IncompleteDownloadError(f"the image from {host} broke off: {what}", **facts)
-    raise DownloadError(f"the image could not be fetched from {host}: {what}", **facts)

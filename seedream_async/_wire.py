@@ -8,29 +8,36 @@ Parsing is lenient in what it takes and raises nothing but a `SeedreamError`.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias, TypeVar
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import Any, TypeVar
 
-from attrs import evolve, fields, frozen
+from attrs import evolve, fields
 from cattrs import Converter, transform_error
 from cattrs.gen import make_dict_structure_fn
 
-from ._errors import (
-    APIError,
-    APIResponseValidationError,
-    APIStatusError,
-    NotFoundError,
+from ._errors import APIResponseValidationError
+from ._http import Answer, Asked, Piece
+from ._models import (
+    Image,
+    ImageError,
+    ImageFailed,
+    ImagesResponse,
+    ImageSucceeded,
+    ModelInfo,
+    StreamCompleted,
+    StreamEvent,
+    UnknownEvent,
+    Usage,
 )
-from ._links import host_of, redacted
-from ._models import Image, ImageError, ImagesResponse, Usage
-from ._refusals import STATUS_OF_TYPE, meaning_of
+from ._refusals import excerpt, kind_of, refusal, request_id_of
 from ._request import GenerateRequest
+from ._sse import ServerSentEvent
 
 _T = TypeVar("_T")
 
 _SENT_AS_IS = (
-    "prompt",
     "size",
     "response_format",
     "watermark",
@@ -38,192 +45,157 @@ _SENT_AS_IS = (
     "guidance_scale",
     "sequential_image_generation",
     "output_format",
+    "optimize_prompt",
+    "optimize_prompt_options",
+    "tools",
+    "background",
+    "layer_decomposition",
 )
-_REQUEST_ID = re.compile(r"\(?request id:\s*([^)\s]+)\)?", re.IGNORECASE)
-_ID_HEADERS = ("x-request-id", "x-oneapi-request-id")
-_MESSAGE_LENGTH = 400
-_BODY_LENGTH = 2048
-_BODY_READ = 65_536
-_SHORTEST_SECRET = 4  # a prompt of one letter tells nothing, and is part of every word
 
 
-class Encoded(Protocol):
-    """Bytes of a body that are made while they are sent, so that they never exist as a whole."""
+def build(
+    request: GenerateRequest,
+    *,
+    model: str,
+    references: Sequence[Piece] = (),
+    stream: bool = False,
+) -> tuple[Piece, ...]:
+    """
+    The JSON body of *request*, in pieces; *references* are its images as JSON strings.
 
-    @property
-    def length(self) -> int: ...
-
-    def slices(self) -> Iterator[bytes]:
-        """The bytes, in pieces. Blocking, so every step is taken in a thread."""
-        ...
-
-
-Piece: TypeAlias = bytes | Encoded
-
-
-@frozen
-class Answer:
-    """What came back: *headers* have lower-case names, *body* is whole."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
-def build(request: GenerateRequest, *, model: str, references: Sequence[str] = ()) -> bytes:
-    """The JSON body of *request*; *references* are its images as links or data URIs."""
+    The images stand last, so that they never become one text with the rest.
+    """
     body: dict[str, Any] = {"model": request.model or model}
+    if request.prompt:
+        body["prompt"] = request.prompt
     for name in _SENT_AS_IS:
         if (value := getattr(request, name)) is not None:
             body[name] = value
-    if references:
-        body["image"] = list(references)
     if request.max_images is not None:
         body["sequential_image_generation_options"] = {"max_images": request.max_images}
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    if stream:
+        body["stream"] = True
+    body.update(request.extra_body or {})
+    head = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    if not references or "image" in body:
+        return (head,)
+    pieces: list[Piece] = [head[:-1] + b',"image":[']
+    for reference in references:
+        pieces += (reference, b",")
+    return (*pieces[:-1], b"]}")
 
 
-def parse(
-    answer: Answer, *, retry_after: float | None = None, secrets: Sequence[str] = ()
-) -> ImagesResponse:
-    """
-    The response that *answer* holds; raises the error it stands for otherwise.
-
-    *secrets* are the texts (key, prompt) that no message may repeat.
-    """
-    try:
-        payload = json.loads(answer.body)
-    except (ValueError, RecursionError):
-        payload = None
-    if answer.status != 200 or (isinstance(payload, dict) and payload.get("error")):
-        raise _refusal(answer, payload, retry_after, secrets)
+def parse(answer: Answer, asked: Asked, now: datetime) -> ImagesResponse:
+    """The response that *answer* holds; raises the error it stands for otherwise."""
+    payload = _decoded(answer.body)
+    if answer.status != 200:
+        raise refusal(answer, payload, asked, now)
     if not isinstance(payload, dict):
-        raise _invalid(answer, f"{_kind(answer)} instead of a JSON object", secrets)
-    return _with_images(answer, _structured(answer, payload, secrets), secrets)
+        raise _invalid(answer, f"{kind_of(answer)} instead of a JSON object", asked)
+    response = _structured(answer, payload, asked)
+    if any(image.url or image.b64_json for image in response.images):
+        return response
+    # Without any image, success is none.
+    if payload.get("error"):
+        raise refusal(answer, payload, asked, now)
+    if response.failures:
+        failed = next(item for item in payload["data"] if item.get("error"))
+        raise refusal(answer, failed, asked, now)
+    problem = "no image in it; CometAPI answers so when the prompt was filtered"
+    raise _invalid(answer, problem, asked, response)
 
 
-def _structured(answer: Answer, payload: dict[str, Any], secrets: Sequence[str]) -> ImagesResponse:
-    payload.setdefault("created", payload.pop("created_at", None))
+def parse_event(event: ServerSentEvent, index: int, asked: Asked, now: datetime) -> StreamEvent:
+    """
+    What *event* of a stream tells; *index* is that of its image, if it does not say.
+
+    Raises the error that an `error` event stands for. What cannot be understood is passed on.
+    """
+    payload = _decoded(event.data)
+    if not isinstance(payload, dict):
+        return UnknownEvent(type=event.event, data=event.data.decode("utf-8", "replace"))
+    kind = str(payload.get("type") or event.event)
+    if kind == "error" or (payload.get("error") and not kind.startswith("image_generation.")):
+        raise refusal(Answer(200, {}, event.data), payload, asked, now)
     try:
-        response = _converter.structure(payload, ImagesResponse)
+        return _known_event(kind, payload, index)
+    except Exception:  # noqa: BLE001  cattrs groups whatever its hooks raise
+        return UnknownEvent(type=kind, data=payload)
+
+
+def _known_event(kind: str, payload: dict[str, Any], index: int) -> StreamEvent:
+    index = payload.get("image_index", index)
+    about = {name: payload[name] for name in payload.keys() - _ENVELOPE}
+    match kind.removeprefix("image_generation."):
+        case "partial_succeeded":
+            image = _converter.structure(about, Image)
+            return ImageSucceeded(index=int(index), image=image)
+        case "partial_failed":
+            error = _converter.structure(about["error"], ImageError)
+            return ImageFailed(index=int(index), error=error)
+        case "completed":
+            return _converter.structure(
+                {**about, **{name: payload.get(name) for name in ("model", "created")}},
+                StreamCompleted,
+            )
+        case _:
+            return UnknownEvent(type=kind, data=payload)
+
+
+_ENVELOPE = {"type", "model", "created", "image_index"}
+
+
+def parse_models(answer: Answer, asked: Asked, now: datetime) -> tuple[ModelInfo, ...]:
+    """The models that *answer* lists; raises the error it stands for otherwise."""
+    payload = _decoded(answer.body)
+    if answer.status != 200:
+        raise refusal(answer, payload, asked, now)
+    try:
+        return _converter.structure(payload["data"], tuple[ModelInfo, ...])
+    except Exception:  # noqa: BLE001  cattrs groups whatever its hooks raise
+        error = _invalid(answer, "no list of models", asked)
+    error.possibly_billed = False
+    raise error
+
+
+def _decoded(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _structured(answer: Answer, payload: dict[str, Any], asked: Asked) -> ImagesResponse:
+    given = {"created": payload.get("created_at"), **payload}
+    try:
+        response = _converter.structure(given, ImagesResponse)
     except Exception as exc:  # noqa: BLE001  cattrs groups whatever its hooks raise
         problem = "; ".join(transform_error(exc))
     else:
-        return evolve(response, request_id=_request_id(answer, ""))
-    raise _invalid(answer, problem, secrets)
+        return evolve(response, request_id=request_id_of(answer), raw=payload)
+    raise _invalid(answer, problem, asked, ImagesResponse(data=_salvaged(payload), raw=payload))
 
 
-def _with_images(
-    answer: Answer, response: ImagesResponse, secrets: Sequence[str]
-) -> ImagesResponse:
-    """*response*, if at least one image was made; without any, success is none."""
-    if any(image.url or image.b64_json for image in response.images):
-        return response
-    for image in response.failures:
-        payload = {"error": {"code": image.error.code, "message": image.error.message}}  # type: ignore[union-attr]
-        raise _refusal(answer, payload, None, secrets)
-    raise _invalid(
-        answer,
-        "no image in it; CometAPI answers so when the prompt was filtered",
-        secrets,
-        response=response,
-    )
-
-
-def _kind(answer: Answer) -> str:
-    if not answer.body:
-        return "an empty body"
-    return answer.headers.get("content-type", "no content type").partition(";")[0]
+def _salvaged(payload: dict[str, Any]) -> tuple[Image, ...]:
+    """The images of an answer that is not understood as a whole: they are paid for."""
+    images = []
+    for item in payload["data"] if isinstance(payload.get("data"), list) else ():
+        with suppress(Exception):  # what cannot be kept is in `raw`
+            images.append(_converter.structure(item, Image))
+    return tuple(images)
 
 
 def _invalid(
-    answer: Answer,
-    problem: str,
-    secrets: Sequence[str],
-    response: ImagesResponse | None = None,
+    answer: Answer, problem: str, asked: Asked, response: ImagesResponse | None = None
 ) -> APIResponseValidationError:
     return APIResponseValidationError(
         f"the API answered {answer.status}, but with {problem}. It may have been billed: "
         "check the account before sending it again",
-        request_id=_request_id(answer, ""),
+        request_id=request_id_of(answer),
         status_code=answer.status,
-        body=_excerpt(answer.body, secrets),
+        body=excerpt(answer.body, asked.secrets),
         response=response,
     )
-
-
-def _refusal(
-    answer: Answer, payload: Any, retry_after: float | None, secrets: Sequence[str]
-) -> APIError:
-    error = _error_object(payload)
-    code, kind = _text(error.get("code")), _text(error.get("type"))
-    status = answer.status if answer.status >= 300 else STATUS_OF_TYPE.get(kind or "", 400)
-    if status < 400:
-        return _redirect(answer)
-    message = _text(error.get("message")) or _kind(answer)
-    meaning = meaning_of(status, code, told_when=retry_after is not None)
-    facts: dict[str, Any] = {
-        "request_id": _request_id(answer, message),
-        "status_code": answer.status,
-        "code": code,
-    }
-    if issubclass(meaning.error, APIStatusError):
-        facts |= {
-            "type": kind,
-            "param": _text(error.get("param")),
-            "retry_after": retry_after,
-            "retryable": meaning.retryable,
-            "body": _excerpt(answer.body, secrets),
-        }
-    said = _REQUEST_ID.sub("", _concealed(message, secrets)).strip(" .")[:_MESSAGE_LENGTH]
-    label = f"{answer.status} {code}" if code else str(answer.status)
-    return meaning.error(f"{label}: {said}. {meaning.remedy}", **facts)
-
-
-def _redirect(answer: Answer) -> APIError:
-    host = host_of(answer.headers.get("location", "")) or "the same host"
-    return NotFoundError(
-        f"{answer.status}: the API redirects to {host}, and a paid request follows no redirect. "
-        "Check that base_url is right and ends in /v1",
-        status_code=answer.status,
-    )
-
-
-def _error_object(payload: Any) -> Mapping[str, Any]:
-    """The error of an envelope: `{"error": {…}}`, `{"error": "…"}`, or the bare fields."""
-    error = payload.get("error", payload) if isinstance(payload, dict) else None
-    if isinstance(error, str):
-        return {"message": error}
-    return error if isinstance(error, dict) else {}
-
-
-def _text(value: Any) -> str | None:
-    return str(value) if isinstance(value, str | int) and value not in ("", 0) else None
-
-
-def _request_id(answer: Answer, message: str) -> str | None:
-    for name in _ID_HEADERS:
-        if value := answer.headers.get(name):
-            return value
-    match = _REQUEST_ID.search(message)
-    return match[1] if match else None
-
-
-def _excerpt(body: bytes, secrets: Sequence[str]) -> str:
-    # Concealed before it is cut: half a secret would not be recognised.
-    return _concealed(body[:_BODY_READ].decode("utf-8", "replace"), secrets)[:_BODY_LENGTH]
-
-
-def _concealed(text: str, secrets: Sequence[str]) -> str:
-    for secret in secrets:
-        if len(secret) >= _SHORTEST_SECRET:
-            for form in (
-                secret,
-                json.dumps(secret)[1:-1],
-                json.dumps(secret, ensure_ascii=False)[1:-1],
-            ):
-                text = text.replace(form, "…")
-    return redacted(text)
 
 
 def _known_fields(cls: type[_T], without: str = "") -> Callable[[Any, Any], _T]:
@@ -260,6 +232,8 @@ _converter.register_structure_hook(
 )
 _converter.register_structure_hook(Image, _known_fields(Image))
 _converter.register_structure_hook(Usage, _known_fields(Usage))
+_converter.register_structure_hook(ModelInfo, _known_fields(ModelInfo))
+_converter.register_structure_hook(StreamCompleted, _known_fields(StreamCompleted))
 _converter.register_structure_hook(
-    ImagesResponse, _known_fields(ImagesResponse, without="files request_id")
+    ImagesResponse, _known_fields(ImagesResponse, without="files request_id raw")
 )

@@ -242,7 +242,10 @@ def test_a_file_as_folder_is_refused(out, capsys):
     code = run("demo", "--out", out)
 
     assert code == 2
-    assert capsys.readouterr() == ("", f"seedream: --out: {out} is a file, not a folder; choose another\n")
+    assert capsys.readouterr() == (
+        "",
+        f"seedream: --out: {out} is a file, not a folder; choose another\n",
+    )
     assert out.read_text() == "a diary"
 
 
@@ -423,7 +426,7 @@ def test_generate_sends_what_is_asked_for(server, out, tmp_path):
     code = run(
         *("generate", "a cat", "--out", out, "--model", "doubao-seedream-5-0-260128"),
         *("--size", "2304x1728", "--image", reference, "--image", LINK, "--max-images", 3),
-        *("--output-format", "png", "--seed", 7, "--no-watermark", "--concurrency", 1),
+        *("--output-format", "png", "--no-watermark", "--concurrency", 1),
     )
 
     (received,) = server.requests
@@ -435,12 +438,33 @@ def test_generate_sends_what_is_asked_for(server, out, tmp_path):
         "prompt": "a cat",
         "size": "2304x1728",
         "output_format": "png",
-        "seed": 7,
         "watermark": False,
         "sequential_image_generation": "auto",
         "sequential_image_generation_options": {"max_images": 3},
     }
     assert {path.suffix for path in out.iterdir()} == {".png"}
+
+
+def test_generate_sends_a_seed(server, out):
+    """A seed is for the models that take one."""
+    code = run("generate", "a cat", "--out", out, "--model", "seedream-3-0-t2i-250415", "--seed", 7)
+
+    (received,) = server.requests
+    assert code == 0
+    assert received.json["seed"] == 7
+
+
+def test_generate_warns_once(server, out, capsys):
+    """What may be refused is sent, with one warning however many requests there are."""
+    code = run("generate", "a cat", "-n", 3, "--out", out, "--image", LINK, "--max-images", 15)
+
+    (complaint,) = complaints(capsys.readouterr().err)
+    assert code == 0
+    assert complaint == (
+        "seedream: warning: references and images together are at most 15, not 1 + 15; "
+        "lower --max-images to 14"
+    )
+    assert server.request_count == 3
 
 
 def test_generate_sends_nothing_that_was_not_asked_for(server, out):
@@ -475,13 +499,8 @@ def test_generate_with_the_emulator_needs_no_key(out, capsys):
         ),
         pytest.param(
             ["--image", LINK] * 15,
-            "image takes at most 14 references, not 15",
+            "image: doubao-seedream-5-0-260128 takes at most 14 references, not 15",
             id="15 references",
-        ),
-        pytest.param(
-            ["--image", LINK, "--max-images", "15"],
-            "references and images together are at most 15, not 1 + 15; lower --max-images",
-            id="references and images",
         ),
         pytest.param(
             ["--image", "missing.png"],
@@ -490,7 +509,7 @@ def test_generate_with_the_emulator_needs_no_key(out, capsys):
         ),
         pytest.param(
             ["--image", __file__],
-            "image: it is no JPEG, PNG, WebP, GIF, BMP or TIFF image",
+            "image: it is no JPEG, PNG, WebP, GIF, BMP, TIFF, HEIC or HEIF image",
             id="reference that is no image",
         ),
         pytest.param(

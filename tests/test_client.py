@@ -1,9 +1,11 @@
 """The client: the order of its steps, and what its user sees."""
 
+import inspect
 import pickle
 import traceback
 
 import aiohttp
+import attrs
 import pytest
 
 import seedream_async
@@ -13,15 +15,20 @@ from seedream_async import (
     BadRequestError,
     Failure,
     GenerateRequest,
+    ImageFailed,
+    ImageSucceeded,
     InvalidRequestError,
     Limits,
     NotFoundError,
     OutcomeUnknownError,
     RateLimitError,
     RetryPolicy,
+    StreamCompleted,
     Success,
     Timeout,
 )
+from seedream_async.emulator import Emulator
+from seedream_async.emulator._pictures import render
 
 URL = "https://api.example.test/v1/images/generations"
 PAYLOAD = {"created": 1, "data": [{"url": "https://h/0.jpeg"}]}
@@ -143,11 +150,11 @@ async def test_never_resends_what_may_be_billed(api, mocked_client, trouble):
 
 async def test_a_request_can_be_sent_as_a_value(emulator, client):
     """generate takes a request as well as a prompt, and may change it."""
-    request = GenerateRequest("a cat", size="2K", seed=7)
+    request = GenerateRequest("a cat", size="2K", output_format="png")
 
-    await client.generate(request, seed=8)
+    await client.generate(request, output_format="jpeg")
 
-    assert emulator.requests[-1].json["seed"] == 8
+    assert emulator.requests[-1].json["output_format"] == "jpeg"
     assert emulator.requests[-1].json["size"] == "2K"
 
 
@@ -197,8 +204,9 @@ async def test_no_limit_at_all(emulator):
 
 async def test_errors_of_the_service(emulator, client):
     """The service's own words arrive, with a remedy and the request id."""
+    emulator.fail_next(status=400, code="InvalidParameter", message="at least 3686400 pixels")
     with pytest.raises(BadRequestError, match="at least 3686400 pixels") as excinfo:
-        await client.generate("a cat", size="1024x1024")
+        await client.generate("a cat")
     with pytest.raises(NotFoundError, match="no available channel"):
         await client.generate("a cat", model="no-such-model")
 
@@ -220,7 +228,7 @@ async def test_fan_out_over_the_real_thing(emulator, client, tmp_path):
     found = {}
 
     async with client.generate_many(
-        ["a cat", GenerateRequest("a dog", size="9x9"), "a bird"], save_to=tmp_path / "v1.0"
+        ["a cat", GenerateRequest("a dog", size="1024x1024"), "a bird"], save_to=tmp_path / "v1.0"
     ) as results:
         async for result in results:
             match result:
@@ -229,7 +237,7 @@ async def test_fan_out_over_the_real_thing(emulator, client, tmp_path):
                 case Failure(index=index, error=error):
                     found[index] = type(error)
 
-    assert found == {0: "000000.jpeg", 1: BadRequestError, 2: "000002.jpeg"}
+    assert found == {0: "000000.jpeg", 1: InvalidRequestError, 2: "000002.jpeg"}
     assert emulator.images_billed == 2
 
 
@@ -287,3 +295,200 @@ def test_unknown_names_are_no_attributes():
     """The package has what it lists, and nothing else."""
     with pytest.raises(AttributeError, match="no attribute 'Seedream'"):
         _ = seedream_async.Seedream
+
+
+OPTIONS = {"save_to", "timeout"}
+
+
+@pytest.mark.parametrize("method", ["generate", "stream"])
+def test_calls_take_what_a_request_has(method):
+    """generate, stream and GenerateRequest have the same fields, in the same order."""
+    parameters = list(inspect.signature(getattr(AsyncSeedream, method)).parameters)[1:]
+
+    fields = [attribute.name for attribute in attrs.fields(GenerateRequest)]
+
+    assert [name for name in parameters if name not in OPTIONS] == fields
+
+
+@pytest.mark.parametrize("method", ["generate", "stream"])
+async def test_every_field_is_passed_on(emulator, method):
+    """What a call is given is what is sent."""
+    given = {
+        "model": "doubao-seedream-5-0-260128",
+        "size": "2K",
+        "image": "https://h/a.png",
+        "response_format": "url",
+        "watermark": False,
+        "seed": 1,
+        "guidance_scale": 2.0,
+        "sequential_image_generation": "auto",
+        "max_images": 2,
+        "output_format": "png",
+        "optimize_prompt": True,
+        "optimize_prompt_options": {"mode": "standard"},
+        "tools": [{"type": "web_search"}],
+        "background": "opaque",
+        "layer_decomposition": False,
+        "extra_body": {"new": 1},
+        "extra_headers": {"X-Trace": "t"},
+    }
+    assert {*given, "prompt"} == {attribute.name for attribute in attrs.fields(GenerateRequest)}
+    emulator.fail_next(status=400)
+
+    async with emulator.client(validation="off") as client:
+        with pytest.raises(BadRequestError):
+            if method == "generate":
+                await client.generate("a cat", **given)
+            async with client.stream("a cat", **given):
+                pass
+
+    request = emulator.requests[-1]
+    body = request.json
+    assert body["sequential_image_generation_options"] == {"max_images": 2}
+    assert body["image"] == ["https://h/a.png"]
+    assert body["new"] == 1
+    assert request.headers["X-Trace"] == "t"
+    assert (
+        body.items()
+        >= {
+            name: value
+            for name, value in given.items()
+            if name not in ("image", "max_images", "extra_body", "extra_headers")
+        }.items()
+    )
+    assert "n" not in body
+
+
+async def test_validation_refuses_before_anything_is_sent(emulator, client):
+    """Strict refuses what the catalogue is sure of, with the remedy."""
+    with pytest.raises(InvalidRequestError, match="nearest recommended: 2048x2048"):
+        await client.generate("a cat", size="1024x1024")
+
+    assert emulator.request_count == 0
+
+
+async def test_references_are_held_against_the_model(emulator, client):
+    """A shape that only some models refuse is told for those."""
+    wide = render(1600, 400, "png", b"wide")
+    edit = GenerateRequest("a cat", model="doubao-seededit-3-0-i2i-250628", image=wide)
+    emulator.fail_next(status=400)
+
+    with pytest.warns(UserWarning, match="from 1/3 to 3"), pytest.raises(BadRequestError):
+        await client.generate(edit)
+    response = await client.generate("a cat", image=wide)
+
+    assert response.images
+
+
+async def test_validation_may_only_warn(emulator):
+    """With "warn" the request is sent, and the service's refusal has the remedy."""
+    async with emulator.client(validation="warn") as client:
+        with pytest.warns(UserWarning, match="nearest recommended: 2048x2048"):
+            with pytest.raises(BadRequestError, match="nearest recommended: 2048x2048"):
+                await client.generate("a cat", size="1024x1024")
+
+    assert emulator.request_count == 1
+
+
+async def test_unknown_models_are_never_blocked(emulator, client):
+    """A model that the catalogue does not know is left to the service."""
+    with pytest.raises(NotFoundError):
+        await client.generate("a cat", model="seedream-9", size="1x1")
+
+    assert emulator.request_count == 1
+
+
+async def test_models_are_listed(client):
+    """The account's models come with their ids."""
+    assert "doubao-seedream-5-0-260128" in {model.id for model in await client.models()}
+
+
+async def test_streams_images_as_they_are_finished(emulator, client, tmp_path):
+    """Each image is on the disk when its event arrives; the end tells the usage."""
+    names = []
+
+    async with client.stream(
+        "a cat",
+        sequential_image_generation="auto",
+        max_images=3,
+        save_to=tmp_path / "cat.jpeg",
+    ) as events:
+        async for event in events:
+            match event:
+                case ImageSucceeded(index=index, file=file):
+                    names.append((index, file.path.name))
+                case StreamCompleted(usage=usage):
+                    generated = usage.generated_images
+
+    assert names == [(0, "cat-1.jpeg"), (1, "cat-2.jpeg"), (2, "cat-3.jpeg")]
+    assert generated == emulator.images_billed == 3
+    assert len(events.response.files) == 3
+
+
+async def test_a_single_image_streams_to_its_own_name(client, tmp_path):
+    """Without a group there is no number in the name; a folder names by the link."""
+    async with client.stream("a cat", save_to=tmp_path / "cat.jpeg") as events:
+        files = [event.file async for event in events if isinstance(event, ImageSucceeded)]
+    async with client.stream("a cat", save_to=tmp_path) as events:
+        files += [event.file async for event in events if isinstance(event, ImageSucceeded)]
+
+    assert files[0].path.name == "cat.jpeg"
+    assert files[1].path.name.startswith("021")
+
+
+async def test_leaving_a_stream_closes_it(emulator):
+    """What is left early holds no slot and no connection."""
+    async with emulator.client(limits=Limits(concurrency=1)) as client:
+        async with client.stream(
+            "a cat", sequential_image_generation="auto", max_images=3
+        ) as events:
+            async for _ in events:
+                break
+
+        assert (await client.generate("a dog")).images
+
+
+async def test_a_refused_stream_is_tried_again(emulator):
+    """Opening a stream obeys the same rules as any paid request."""
+    emulator.fail_next(status=429, retry_after=0)
+
+    async with emulator.client(retry=QUICK) as client, client.stream("a cat") as events:
+        kinds = [type(event) async for event in events]
+
+    assert kinds == [ImageSucceeded, StreamCompleted]
+    assert (emulator.request_count, emulator.images_billed) == (2, 1)
+
+
+async def test_a_service_that_does_not_stream():
+    """A relay that drops the field is told event by event all the same."""
+    async with Emulator(relay_drops=True) as emulator, emulator.client() as client:
+        async with client.stream("a cat") as events:
+            kinds = [type(event) async for event in events]
+
+    assert kinds == [ImageSucceeded, StreamCompleted]
+
+
+async def test_a_cut_stream_keeps_what_arrived(emulator, client):
+    """The images received so far are on the error."""
+    emulator.stream_next(cut_after=1)
+
+    with pytest.raises(OutcomeUnknownError) as excinfo:
+        async with client.stream(
+            "a cat", sequential_image_generation="auto", max_images=3
+        ) as events:
+            async for _ in events:
+                pass
+
+    assert len(excinfo.value.response.images) == 1
+    assert emulator.request_count == 1
+
+
+async def test_one_failed_image_does_not_end_the_stream(emulator, client):
+    """The others still come."""
+    emulator.fail_image_next(1, code="OutputImageSensitiveContentDetected", message="no")
+
+    async with client.stream("a cat", sequential_image_generation="auto", max_images=3) as events:
+        kinds = [type(event) async for event in events]
+
+    assert kinds == [ImageSucceeded, ImageFailed, ImageSucceeded, StreamCompleted]
+    assert emulator.images_billed == 2

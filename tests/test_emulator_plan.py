@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seedream_async import _catalog
-from seedream_async.emulator._plan import Plan, Refusal, make_plan
+from seedream_async.emulator._plan import Plan, make_plan
+from seedream_async.emulator._refusals import Refusal
 
-LITE, V4_5, V4_0, PRO = (family.ids[0] for family in _catalog.FAMILIES)
+LITE, V4_5, V4_0, PRO, *_ = (family.ids[0] for family in _catalog.FAMILIES)
 PIXEL = "data:image/png;base64," + base64.b64encode(b"\x89PNG\r\n\x1a\n").decode()
 LINK = "https://example.test/cat.png"
 GROUP = {"sequential_image_generation": "auto"}

@@ -16,10 +16,12 @@ from seedream_async import (
     APITimeoutError,
     DownloadError,
     IncompleteDownloadError,
+    InvalidRequestError,
     OutcomeUnknownError,
     Timeout,
 )
-from seedream_async._transport import ApiTransport, LinkTransport, _Body, exact_url
+from seedream_async._link_transport import LinkTransport, exact_url
+from seedream_async._transport import ApiTransport, _Body
 
 KEY = "sk-test-key"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Request-Id: r1\r\n\r\n{}"
@@ -97,7 +99,9 @@ def free_port():
 async def test_posts_once_with_the_key():
     """The body is JSON, the key is in the header, and the connection is not kept."""
     async with raw_server(OK) as (url, received), api(url) as transport:
-        answer = await transport.post("/images/generations", b'{"a": 1}', Timeout())
+        answer = await transport.send(
+            "POST", "/images/generations", [b'{"a": 1}'], timeout=Timeout()
+        )
 
     assert answer.status == 200
     assert answer.headers["x-request-id"] == "r1"
@@ -116,7 +120,7 @@ async def test_large_bodies_arrive_whole(emulator):
     body = b'{"prompt": "' + b"x" * 300_000 + b'"}'
 
     async with api(emulator.base_url) as transport:
-        await transport.post("/images/generations", body, Timeout())
+        await transport.send("POST", "/images/generations", [body], timeout=Timeout())
 
     assert len(emulator.requests[-1].json["prompt"]) == 300_000
 
@@ -126,7 +130,7 @@ async def test_a_lent_session_is_used_and_left_open():
     async with aiohttp.ClientSession(raise_for_status=True) as session:
         async with raw_server(OK.replace(b"200 OK", b"429 No")) as (url, received):
             async with api(url, session) as transport:
-                answer = await transport.post("/x", b"{}", Timeout())
+                answer = await transport.send("POST", "/x", [b"{}"], timeout=Timeout())
 
         assert answer.status == 429
         assert not session.closed
@@ -139,7 +143,7 @@ async def test_redirects_are_not_followed():
     moved = b"HTTP/1.1 307 Moved\r\nLocation: /again\r\nContent-Length: 0\r\n\r\n"
 
     async with raw_server(moved, OK) as (url, received), api(url) as transport:
-        answer = await transport.post("/x", b"{}", Timeout())
+        answer = await transport.send("POST", "/x", [b"{}"], timeout=Timeout())
 
     assert answer.status == 307
     assert len(received) == 1
@@ -156,7 +160,7 @@ async def test_nothing_left(host, problem):
     """If there was no connection, sending again is free."""
     async with api(f"http://{host}:{free_port()}") as transport:
         with pytest.raises(APIConnectionError, match=problem) as excinfo:
-            await transport.post("/x", b"{}", Timeout())
+            await transport.send("POST", "/x", [b"{}"], timeout=Timeout())
 
     error = excinfo.value
     assert error.retryable
@@ -175,7 +179,7 @@ async def test_no_time_to_connect():
             plug.connect_ex(address)
         async with api(f"http://127.0.0.1:{address[1]}") as transport:
             with pytest.raises(APITimeoutError, match="nothing was sent") as excinfo:
-                await transport.post("/x", b"{}", Timeout(connect=0.05))
+                await transport.send("POST", "/x", [b"{}"], timeout=Timeout(connect=0.05))
         for plug in taken:
             plug.close()
 
@@ -187,7 +191,7 @@ async def test_untrusted_certificate_is_not_tried_again(tls_server):
     """A certificate does not get better by asking again."""
     async with api(tls_server) as transport:
         with pytest.raises(APIConnectionError, match="certificate") as excinfo:
-            await transport.post("/x", b"{}", Timeout())
+            await transport.send("POST", "/x", [b"{}"], timeout=Timeout())
 
     assert not excinfo.value.retryable
     assert not excinfo.value.possibly_billed
@@ -212,7 +216,7 @@ async def test_cut_after_sending_leaves_the_outcome_unknown(answer):
     """Whatever breaks after the request left: it may have been billed."""
     async with raw_server(answer) as (url, received), api(url) as transport:
         with pytest.raises(OutcomeUnknownError) as excinfo:
-            await transport.post("/x", b"{}", Timeout())
+            await transport.send("POST", "/x", [b"{}"], timeout=Timeout())
 
     error = excinfo.value
     assert error.possibly_billed
@@ -228,13 +232,88 @@ async def test_silence_after_sending_leaves_the_outcome_unknown(limit):
     """A time-out after sending is no reason to send again."""
     async with raw_server(b"", hold=True) as (url, _), api(url) as transport:
         with pytest.raises(OutcomeUnknownError, match="timed out"):
-            await transport.post("/x", b"{}", Timeout(**limit))
+            await transport.send("POST", "/x", [b"{}"], timeout=Timeout(**limit))
+
+
+async def test_extra_headers_are_sent_and_the_key_wins():
+    """Headers of the caller's go along; none replaces the key."""
+    headers = {"X-Trace": "t1", "Authorization": "Bearer other"}
+
+    async with raw_server(OK) as (url, received), api(url) as transport:
+        await transport.send("POST", "/x", [b"{}"], timeout=Timeout(), headers=headers)
+
+    assert b"X-Trace: t1\r\n" in received[0]
+    assert f"Authorization: Bearer {KEY}\r\n".encode() in received[0]
+
+
+async def test_reading_costs_nothing():
+    """A GET that breaks is free to be repeated."""
+    async with raw_server(b"") as (url, _), api(url) as transport:
+        with pytest.raises(APIConnectionError, match="try again") as excinfo:
+            await transport.send("GET", "/models", timeout=Timeout())
+
+    assert excinfo.value.retryable
+
+
+class Text:
+    """A piece that is made while it is sent."""
+
+    def __init__(self, *parts):
+        self.parts = parts
+        self.length = sum(len(part) for part in parts if isinstance(part, bytes))
+        self.closed = False
+
+    def slices(self):
+        try:
+            for part in self.parts:
+                if isinstance(part, Exception):
+                    raise part
+                yield part
+        finally:
+            self.closed = True
+
+
+async def test_pieces_become_one_body(emulator):
+    """What is there and what is made on the way arrive as one."""
+    text = Text(b'"a', b" cat", b'"')
+
+    async with api(emulator.base_url) as transport:
+        await transport.send(
+            "POST", "/images/generations", [b'{"prompt":', text, b"}"], timeout=Timeout()
+        )
+
+    assert emulator.requests[-1].json == {"prompt": "a cat"}
+    assert text.closed
+
+
+async def test_a_piece_that_cannot_be_made():
+    """Half a body is no request: the piece's own error is told, and nothing is billed."""
+    broken = Text(b"{", InvalidRequestError("the reference changed", field="image"))
+    broken.length += 10
+
+    async with raw_server(b"", hold=True) as (url, _), api(url) as transport:
+        with pytest.raises(InvalidRequestError, match="changed"):
+            await transport.send("POST", "/x", [broken], timeout=Timeout())
+
+    assert broken.closed
+
+
+async def test_an_open_answer_arrives_in_parts():
+    """An answer can be read while it comes; its kind is known before."""
+    events = OK.replace(b"X-Request-Id: r1", b"Content-Type: text/event-stream; charset=utf-8")
+
+    async with raw_server(events) as (url, _), api(url) as transport:
+        async with transport.open("POST", "/x", [b"{}"], timeout=Timeout()) as stream:
+            chunks = [chunk async for chunk in stream.iter_any()]
+
+    assert stream.is_event_stream
+    assert b"".join(chunks) == b"{}"
 
 
 async def test_cancellation_passes():
     """A cancelled request raises nothing but the cancellation."""
     async with raw_server(b"", hold=True) as (url, received), api(url) as transport:
-        task = asyncio.create_task(transport.post("/x", b"{}", Timeout()))
+        task = asyncio.create_task(transport.send("POST", "/x", [b"{}"], timeout=Timeout()))
         while not received:
             await asyncio.sleep(0.001)
         task.cancel()
@@ -371,4 +450,4 @@ def test_what_is_not_sent_unchanged_is_not_sent(monkeypatch):
 def test_a_body_is_not_shown():
     """What aiohttp would print of a body is refused."""
     with pytest.raises(TypeError):
-        _Body(b"prompt").decode()
+        _Body([b"prompt"]).decode()

@@ -1,6 +1,8 @@
 """The API's wire format: what is sent, and what an answer means."""
 
 import json
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,31 +15,65 @@ from seedream_async import (
     BadRequestError,
     ContentPolicyError,
     GenerateRequest,
+    Image,
     ImageError,
+    ImageFailed,
+    ImageSucceeded,
     InsufficientQuotaError,
     InternalServerError,
+    ModelInfo,
     NotFoundError,
     OutcomeUnknownError,
     PermissionDeniedError,
     RateLimitError,
     SeedreamError,
+    StreamCompleted,
+    UnknownEvent,
+    Usage,
 )
-from seedream_async._wire import Answer, build, parse
+from seedream_async._http import Answer, Asked
+from seedream_async._sse import Parser, ServerSentEvent
+from seedream_async._wire import build, parse, parse_event, parse_models
 
-JSON = {"content-type": "application/json"}
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+SAMPLES = Path(__file__).parent / "samples"
+TYPES = {".json": "application/json", ".html": "text/html; charset=utf-8"}
 
 
-def answer(payload, status=200, headers=JSON):
+def answer(payload, status=200, headers=None):
     body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-    return Answer(status, headers, body)
+    return Answer(
+        status, {"content-type": "application/json"} if headers is None else headers, body
+    )
 
 
-def error_body(code="", message="no (request id: 20260205132859798638387SIHCnxzJ)", **fields):
-    return {"error": {"message": message, "type": "comet_api_error", "code": code, **fields}}
+def sample(name, **headers):
+    """The answer in the file *name*: its situation, status and kind."""
+    path = SAMPLES / name
+    status = int(path.suffixes[-2][1:])
+    return Answer(status, {"content-type": TYPES[path.suffix], **headers}, path.read_bytes())
+
+
+def read(answer, **asked):
+    return parse(answer, Asked(**asked), NOW)
+
+
+def ark(status, code):
+    error = {"code": code, "message": f"{code}. Request id: 0217", "param": "", "type": ""}
+    return answer({"error": error}, status)
+
+
+def comet(status, code):
+    error = {"message": "no (request id: 2026x)", "type": "comet_api_error", "code": code}
+    return answer({"error": error}, status)
+
+
+def sent(request, **options):
+    return json.loads(b"".join(build(request, model="default", **options)))
 
 
 def test_sends_every_field_under_its_own_name():
-    """All fields of the page are sent, max_images inside its options."""
+    """All fields are sent, max_images inside its options, and extra ones beside them."""
     request = GenerateRequest(
         "a cat",
         model="m",
@@ -49,15 +85,20 @@ def test_sends_every_field_under_its_own_name():
         sequential_image_generation="auto",
         max_images=3,
         output_format="png",
+        optimize_prompt=True,
+        optimize_prompt_options={"mode": "fast"},
+        tools=[{"type": "web_search"}],
+        background="opaque",
+        layer_decomposition=False,
+        extra_body={"new": [1]},
+        extra_headers={"X-Trace": "t"},
     )
 
-    body = json.loads(build(request, model="default", references=["https://h/r.png"]))
-
-    assert body == {
+    assert sent(request, references=[b'"https://h/r.png"', b'"data:,"'], stream=True) == {
         "model": "m",
         "prompt": "a cat",
         "size": "2K",
-        "image": ["https://h/r.png"],
+        "image": ["https://h/r.png", "data:,"],
         "response_format": "url",
         "watermark": False,
         "seed": 0,
@@ -65,148 +106,374 @@ def test_sends_every_field_under_its_own_name():
         "sequential_image_generation": "auto",
         "sequential_image_generation_options": {"max_images": 3},
         "output_format": "png",
+        "optimize_prompt": True,
+        "optimize_prompt_options": {"mode": "fast"},
+        "tools": [{"type": "web_search"}],
+        "background": "opaque",
+        "layer_decomposition": False,
+        "stream": True,
+        "new": [1],
     }
 
 
 def test_unset_fields_are_not_sent():
-    """The API's own defaults hold."""
-    assert json.loads(build(GenerateRequest("a cat"), model="m")) == {
-        "model": "m",
+    """The API's own defaults hold, and `n` is never sent."""
+    assert sent(GenerateRequest("a cat")) == {"model": "default", "prompt": "a cat"}
+
+
+def test_an_empty_prompt_is_not_sent():
+    """Layers need no prompt."""
+    assert sent(GenerateRequest("", layer_decomposition=True)) == {
+        "model": "default",
+        "layer_decomposition": True,
+    }
+
+
+def test_extra_fields_win():
+    """What the caller adds to the body replaces what would be there."""
+    request = GenerateRequest("a cat", size="2K", extra_body={"size": "9K", "image": "https://h"})
+
+    assert sent(request, references=[b'"https://other"']) == {
+        "model": "default",
         "prompt": "a cat",
+        "size": "9K",
+        "image": "https://h",
     }
 
 
 def test_reads_what_the_page_documents():
     """Created, data, usage and model arrive under their names."""
-    response = parse(
-        answer(
-            {
-                "created": 1757396757,
-                "model": "m",
-                "data": [{"url": "https://h/0.jpeg", "size": "2048x2048"}],
-                "usage": {"generated_images": 1, "output_tokens": 16384, "total_tokens": 16384},
-            },
-            headers={"x-request-id": "r1"},
-        )
-    )
+    response = read(sample("one-image.200.json", **{"x-request-id": "r1"}))
 
     assert response.created == 1757396757
-    assert response.data[0].url == "https://h/0.jpeg"
-    assert response.data[0].size == "2048x2048"
-    assert response.usage.generated_images == 1
-    assert response.model == "m"
+    assert response.images[0].url.endswith("SignedHeaders=host")
+    assert response.images[0].size == "2048x2048"
+    assert response.images[0].expires_at == datetime(2025, 12, 31, 13, 28, 17, tzinfo=UTC)
+    assert response.usage == Usage(generated_images=1, output_tokens=16384, total_tokens=16384)
+    assert response.model == "doubao-seedream-5-0-260128"
     assert response.request_id == "r1"
+    assert response.raw["created"] == 1757396757
+
+
+def test_sizes_are_spelled_in_one_way():
+    """The sign for times that documents print is understood in answers too."""
+    assert read(sample("one-image-base64.200.json")).images[0].size == "2048x2048"
+
+
+def test_failed_images_are_apart():
+    """One failed image does not hide the others."""
+    response = read(sample("group-with-a-failed-image.200.json"))
+
+    assert [image.url for image in response.images] == ["https://h/0.jpeg", "https://h/2.jpeg"]
+    assert [image.error.code for image in response.failures] == [
+        "OutputImageSensitiveContentDetected"
+    ]
+    assert response.usage.generated_images == 2
+
+
+def test_layers_tell_where_they_belong():
+    """A layer has its place in the picture."""
+    base, layer = read(sample("layers.200.json")).images
+
+    assert base.z_index == 0
+    assert (layer.z_index, layer.name, layer.description) == (1, "cat", "a cat")
+    assert layer.bounding_box["absolute"] == [10, 20, 522, 276]
+
+
+def test_tools_are_counted():
+    """How often a tool was used is in the usage."""
+    response = read(sample("web-search.200.json"))
+
+    assert response.usage.tool_usage == {"web_search": 1}
+    assert response.extra == {"tools": [{"type": "web_search"}]}
 
 
 def test_is_lenient_where_it_can_be():
-    """Missing usage, other spellings, nulls and new fields do no harm."""
-    response = parse(
+    """Other spellings, missing usage and new fields do no harm."""
+    response = read(sample("created-at-and-no-usage.200.json"))
+
+    assert response.created == 1757396757
+    assert response.usage is None
+    assert response.images[0].extra == {"mood": "calm"}
+    assert response.extra["trace"] == "t1"
+
+
+def test_errors_of_images_come_in_many_shapes():
+    """Numbers for codes, and plain text, are understood."""
+    response = read(
         answer(
             {
-                "created_at": 7,
                 "data": [
-                    {"b64_json": "YQ==", "url": None, "mood": "calm"},
+                    {"b64_json": "YQ==", "url": None},
                     {"error": {"code": 500, "message": "internal"}},
                     {"error": "filtered"},
                 ],
-                "usage": None,
-                "tools": [{"type": "web_search"}],
                 "files": ["not ours"],
             }
         )
     )
 
-    assert response.created == 7
-    assert response.usage is None
-    assert response.data[0].extra == {"mood": "calm"}
     assert response.data[1].error == ImageError(code="500", message="internal")
     assert response.data[2].error == ImageError(message="filtered")
     assert response.files == ()
-    assert response.extra["tools"] == [{"type": "web_search"}]
+
+
+def test_images_beside_an_error_are_kept():
+    """A top-level error does not cost the images that were made."""
+    response = read(answer({"data": [{"url": "https://h/0"}], "error": {"code": "X"}}))
+
+    assert response.images[0].url == "https://h/0"
+    assert response.extra["error"] == {"code": "X"}
 
 
 @pytest.mark.parametrize(
-    ("status", "payload", "kind", "retryable"),
+    ("name", "kind", "retryable"),
     [
-        pytest.param(400, error_body("invalid_request"), BadRequestError, False, id="400"),
-        pytest.param(401, error_body(), AuthenticationError, False, id="401"),
-        pytest.param(402, error_body(), InsufficientQuotaError, False, id="402"),
-        pytest.param(403, error_body(), PermissionDeniedError, False, id="403"),
-        pytest.param(403, error_body("insufficient_user_quota"), InsufficientQuotaError, False, id="403 quota"),
-        pytest.param(403, b"<html>", PermissionDeniedError, False, id="403 firewall"),
-        pytest.param(404, error_body("ModelNotOpen"), NotFoundError, False, id="404"),
-        pytest.param(413, b"", BadRequestError, False, id="413"),
-        pytest.param(425, b"", InternalServerError, True, id="425"),
-        pytest.param(429, error_body("RequestBurstTooFast"), RateLimitError, True, id="429 rate"),
-        pytest.param(429, error_body("QuotaExceeded"), InsufficientQuotaError, False, id="429 quota"),
-        pytest.param(500, error_body("invalid_request"), BadRequestError, False, id="500 client"),
-        pytest.param(503, error_body("model_not_found"), NotFoundError, False, id="503 model"),
-        pytest.param(521, b"<html>", InternalServerError, True, id="521"),
-        pytest.param(400, error_body("InputTextSensitiveContentDetected"), ContentPolicyError, False, id="moderation"),
-        pytest.param(400, error_body("OutputImageRiskDetection.x"), ContentPolicyError, False, id="risk"),
-        pytest.param(401, {"error": {"code": "AuthenticationError.Format"}}, AuthenticationError, False, id="dotted"),
-        pytest.param(200, {"error": {"code": "X", "type": "Forbidden"}}, PermissionDeniedError, False, id="200 with error"),
-        pytest.param(400, {"error": "plain"}, BadRequestError, False, id="plain text error"),
-        pytest.param(400, {"code": 7, "message": "bare"}, BadRequestError, False, id="bare fields"),
-        pytest.param(301, b"<html>", NotFoundError, False, id="redirect"),
+        ("wrong-path.301.html", NotFoundError, False),
+        ("invalid-request.400.json", BadRequestError, False),
+        ("model-missing.400.json", BadRequestError, False),
+        ("size-too-small.400.json", BadRequestError, False),
+        ("reference-not-found.400.json", BadRequestError, False),
+        ("prompt-filtered.400.json", ContentPolicyError, False),
+        ("wrong-key.401.json", AuthenticationError, False),
+        ("no-balance.403.json", InsufficientQuotaError, False),
+        ("firewall.403.html", PermissionDeniedError, False),
+        ("model-not-open.404.json", NotFoundError, False),
+        ("body-too-large.413.html", BadRequestError, False),
+        ("too-fast.429.json", RateLimitError, True),
+        ("quota-exceeded.429.json", InsufficientQuotaError, False),
+        ("client-error.500.json", BadRequestError, False),
+        ("unknown-model.503.json", NotFoundError, False),
+        ("error-inside.200.json", ContentPolicyError, False),
+        ("all-images-failed.200.json", ContentPolicyError, False),
     ],
-)  # fmt: skip
-def test_refusals_by_meaning(status, payload, kind, retryable):
-    """A refusal has a class by what it means; it was not billed."""
-    with pytest.raises(kind) as excinfo:
-        parse(answer(payload, status))
+)
+def test_refusals_of_the_service(name, kind, retryable):
+    """A refusal has a class by what it means, says what to do, and was not billed."""
+    with pytest.raises(SeedreamError) as excinfo:
+        read(sample(name))
+
+    error = excinfo.value
+    assert type(error) is kind
+    assert error.status_code == int(name.split(".")[1])
+    assert error.retryable is retryable
+    assert not error.possibly_billed
+    assert str(error).count(". ") >= 1
+    assert "secret" not in str(error) + error.body if error.body else True
+
+
+COMET_ROWS = [
+    (400, "invalid_request", BadRequestError),
+    (400, "", BadRequestError),
+    (401, "", AuthenticationError),
+    (402, "", InsufficientQuotaError),
+    (403, "insufficient_user_quota", InsufficientQuotaError),
+    (403, "pre_consume_token_quota_failed", InsufficientQuotaError),
+    (403, "permission_denied", PermissionDeniedError),
+    (409, "", BadRequestError),
+    (413, "", BadRequestError),
+    (422, "", BadRequestError),
+    (425, "", InternalServerError),
+    (429, "", RateLimitError),
+    (400, "sensitive_words_detected", ContentPolicyError),
+    (500, "sensitive_words_detected", ContentPolicyError),
+    (500, "invalid_request", BadRequestError),
+    (503, "model_not_found", NotFoundError),
+    *((status, "", InternalServerError) for status in (521, 522, 523, 525, 526)),
+]
+ARK_ROWS = [
+    *(
+        (400, code, BadRequestError)
+        for code in (
+            "MissingParameter",
+            "MissingParameter.prompt",
+            "InvalidParameter",
+            "InvalidArgumentError.Unknown",
+            "InvalidImageURL.EmptyURL",
+            "InvalidImageURL.InvalidFormat",
+            "InvalidEndpoint.ClosedEndpoint",
+            "InvalidSubscription",
+        )
+    ),
+    *(
+        (400, code, ContentPolicyError)
+        for code in (
+            "InputTextSensitiveContentDetected",
+            "InputImageSensitiveContentDetected",
+            "InputImageSensitiveContentDetected.PrivacyInformation",
+            "OutputImageSensitiveContentDetected",
+            "SensitiveContentDetected",
+            "SensitiveContentDetected.SevereViolation",
+            "SensitiveContentDetected.Violence",
+            "InputTextRiskDetection",
+            "InputImageRiskDetection",
+            "OutputImageRiskDetection",
+            "ContentSecurityDetectionError",
+            "InputTextPolicyViolation",
+        )
+    ),
+    (401, "AuthenticationError", AuthenticationError),
+    (401, "InvalidAccountStatus", AuthenticationError),
+    (403, "AccessDenied", PermissionDeniedError),
+    (403, "AccountOverdueError", InsufficientQuotaError),
+    (403, "OperationDenied.ServiceNotOpen", PermissionDeniedError),
+    (403, "OperationDenied.ServiceOverdue", InsufficientQuotaError),
+    (403, "OperationDenied.InvalidState", PermissionDeniedError),
+    *(
+        (404, code, NotFoundError)
+        for code in (
+            "InvalidEndpointOrModel.NotFound",
+            "InvalidEndpointOrModel.ModelIDAccessDisabled",
+            "ModelNotOpen",
+            "UnsupportedModel",
+        )
+    ),
+    *(
+        (429, code, RateLimitError)
+        for code in (
+            "RateLimitExceeded.EndpointRPMExceeded",
+            "RateLimitExceeded.EndpointTPMExceeded",
+            "ModelAccountRpmRateLimitExceeded",
+            "ModelAccountTpmRateLimitExceeded",
+            "ModelAccountIpmRateLimitExceeded",
+            "APIAccountRpmRateLimitExceeded",
+            "AccountRateLimitExceeded",
+            "RequestBurstTooFast",
+            "ServerOverloaded",
+            "ModelLoadingError",
+            "InflightBatchsizeExceeded",
+        )
+    ),
+    (429, "QuotaExceeded", InsufficientQuotaError),
+    (429, "SetLimitExceeded", InsufficientQuotaError),
+]
+
+
+@pytest.mark.parametrize(
+    ("answered", "kind"),
+    [
+        *(pytest.param(comet(s, c), k, id=f"comet {s} {c}") for s, c, k in COMET_ROWS),
+        *(pytest.param(ark(s, c), k, id=f"ark {s} {c}") for s, c, k in ARK_ROWS),
+    ],
+)
+def test_rows_of_the_error_tables(answered, kind):
+    """Each documented code has its class, and only what may pass is tried again."""
+    with pytest.raises(SeedreamError) as excinfo:
+        read(answered)
 
     assert type(excinfo.value) is kind
-    assert excinfo.value.status_code == status
-    assert excinfo.value.retryable is retryable
+    assert excinfo.value.retryable is (kind in (RateLimitError, InternalServerError))
     assert not excinfo.value.possibly_billed
 
 
-@pytest.mark.parametrize("status", [408, 500, 502, 503, 504, 520, 524])
-def test_gateways_leave_the_outcome_unknown(status):
-    """A gateway that gives up does not know whether the image was made."""
-    with pytest.raises(OutcomeUnknownError) as excinfo:
-        parse(answer(b"<html>", status, {"content-type": "text/html; charset=utf-8"}))
+@pytest.mark.parametrize(
+    "answered",
+    [
+        *(
+            pytest.param(comet(500, code), id=f"500 {code}")
+            for code in (
+                "do_request_failed",
+                "bad_response_status_code",
+                "bad_response_body",
+                "empty_response",
+            )
+        ),
+        pytest.param(ark(500, "InternalServiceError"), id="500 InternalServiceError"),
+        pytest.param(sample("upstream-trouble.500.json"), id="500 sample"),
+        pytest.param(sample("no-channel.503.json"), id="503"),
+        pytest.param(sample("gateway.504.html"), id="504"),
+        pytest.param(sample("origin-time-out.524.html"), id="524"),
+        *(pytest.param(answer(b"", status), id=str(status)) for status in (408, 502, 520)),
+    ],
+)
+def test_trouble_behind_the_edge_leaves_the_outcome_unknown(answered):
+    """Who gives up on a request that was taken does not know whether the image was made."""
+    with pytest.raises(OutcomeUnknownError, match="check the account") as excinfo:
+        read(answered)
 
     assert excinfo.value.possibly_billed
-    assert excinfo.value.status_code == status
+    assert excinfo.value.status_code == answered.status
     assert not excinfo.value.retryable
-    assert f"{status}: text/html" in str(excinfo.value)
+
+
+def test_pages_are_told_as_such():
+    """What is no error of the API is described by its media type."""
+    with pytest.raises(OutcomeUnknownError, match="504: text/html"):
+        read(sample("gateway.504.html"))
 
 
 def test_503_that_says_when_is_a_refusal():
     """A service that says when to come back has not begun."""
+    answered = sample("no-channel.503.json", **{"retry-after": "2"})
+
     with pytest.raises(InternalServerError) as excinfo:
-        parse(answer(error_body(), 503), retry_after=2.0)
+        read(answered)
 
     assert excinfo.value.retryable
     assert excinfo.value.retry_after == 2.0
 
 
+@pytest.mark.parametrize(
+    ("payload", "kind"),
+    [
+        pytest.param({"code": "X", "type": "Forbidden"}, PermissionDeniedError, id="type"),
+        pytest.param("plain", BadRequestError, id="text"),
+        pytest.param({"code": 7, "message": "bare"}, BadRequestError, id="number"),
+    ],
+)
+def test_errors_inside_a_success(payload, kind):
+    """A 200 that holds an error is that error, whatever its shape."""
+    with pytest.raises(kind):
+        read(answer({"error": payload}))
+
+
+def test_bare_errors():
+    """An error without an envelope is understood."""
+    with pytest.raises(BadRequestError, match="bare"):
+        read(answer({"code": 7, "message": "bare"}, 400))
+
+
 def test_error_facts_are_kept():
     """Code, type, param, request id and an excerpt of the body are on the error."""
     with pytest.raises(APIStatusError) as excinfo:
-        parse(answer(error_body("invalid_request", param="size"), 400))
+        read(sample("size-too-small.400.json"))
 
     error = excinfo.value
-    assert (error.code, error.type, error.param) == ("invalid_request", "comet_api_error", "size")
-    assert error.request_id == "20260205132859798638387SIHCnxzJ"
-    assert "request id" not in str(error)
+    assert (error.code, error.type, error.param) == ("InvalidParameter", "BadRequest", "size")
+    assert error.request_id == "021757396757000000000000000000"
+    assert "Request id" not in str(error)
     assert json.loads(error.body)["error"]["param"] == "size"
+
+
+def test_request_id_of_the_relay():
+    """The relay hides the request id in its message."""
+    with pytest.raises(BadRequestError) as excinfo:
+        read(sample("invalid-request.400.json"))
+
+    assert excinfo.value.request_id == "20260205132859798638387SIHCnxzJ"
+
+
+def test_the_catalogue_helps_with_a_refusal():
+    """What is known to be wrong with a request is told when the service refuses it."""
+    with pytest.raises(BadRequestError, match=r"3686400 pixels\. Take 2048x2048$"):
+        read(sample("size-too-small.400.json"), remedy=lambda: "Take 2048x2048")
 
 
 def test_redirect_names_the_host():
     """A redirect is told with where it leads, and is not followed."""
+    moved = sample("wrong-path.301.html", location="https://www.example.test/?q=1")
+
     with pytest.raises(NotFoundError, match=r"redirects to www\.example\.test.*ends in /v1"):
-        parse(answer(b"", 301, {"location": "https://www.example.test/?q=1"}))
+        read(moved)
 
 
 def test_no_secret_is_repeated():
     """Whatever the service echoes: no key, no prompt, no signature."""
-    echo = error_body("invalid_request", 'key sk-secret, "my\nprompt", https://h/k?sig=abc')
+    message = 'key sk-secret, "my\nprompt", https://h/k?sig=abc'
+    echo = answer({"error": {"code": "invalid_request", "message": message}}, 400)
 
     with pytest.raises(BadRequestError) as excinfo:
-        parse(answer(echo, 400), secrets=("sk-secret", '"my\nprompt"', "a"))
+        read(echo, secrets=("sk-secret", '"my\nprompt"', "a"))
 
     text = str(excinfo.value) + excinfo.value.body
     assert "sk-secret" not in text
@@ -216,39 +483,119 @@ def test_no_secret_is_repeated():
 
 
 @pytest.mark.parametrize(
-    ("body", "problem"),
+    ("answered", "problem"),
     [
-        pytest.param(b"", "an empty body", id="empty"),
-        pytest.param(b"<html>", "application/json instead of", id="HTML"),
-        pytest.param(b"null", "instead of a JSON object", id="null"),
-        pytest.param(b"[]", "instead of a JSON object", id="list"),
-        pytest.param(b'{"data": [', "instead of a JSON object", id="cut"),
-        pytest.param(b"\xff\xfe", "instead of a JSON object", id="bad UTF-8"),
-        pytest.param(b"[" * 100_000, "instead of a JSON object", id="deep"),
-        pytest.param(b'{"created": ' + b"9" * 10_000 + b"}", "JSON object", id="huge number"),
-        pytest.param(b"{}", "no image in it", id="no data"),
-        pytest.param(b'{"data": []}', "no image in it", id="no images"),
-        pytest.param(b'{"data": [{"size": "2K"}]}', "no image in it", id="hollow"),
-        pytest.param(b'{"data": [7]}', r"\$\.data\[0\]", id="item of another type"),
-        pytest.param(b'{"data": [{"url": {}}]}', r"\$\.data\[0\]\.url", id="field of another type"),
-        pytest.param(b'{"created": "soon"}', r"\$\.created", id="no number"),
+        pytest.param(sample("empty.200.json"), "an empty body", id="empty"),
+        pytest.param(sample("web-page.200.html"), "text/html instead of", id="HTML"),
+        pytest.param(sample("null.200.json"), "instead of a JSON object", id="null"),
+        pytest.param(sample("empty-data.200.json"), "no image in it", id="no images"),
+        pytest.param(answer(b"[]"), "instead of a JSON object", id="list"),
+        pytest.param(answer(b'{"data": ['), "instead of a JSON object", id="cut"),
+        pytest.param(answer(b"\xff\xfe"), "instead of a JSON object", id="bad UTF-8"),
+        pytest.param(answer(b"[" * 100_000), "instead of a JSON object", id="deep"),
+        pytest.param(
+            answer(b'{"created": ' + b"9" * 10_000 + b"}"), "JSON object", id="huge number"
+        ),
+        pytest.param(answer({}), "no image in it", id="no data"),
+        pytest.param(answer({"data": [{"size": "2K"}]}), "no image in it", id="hollow"),
+        pytest.param(answer({"data": [7]}), r"\$\.data\[0\]", id="item of another type"),
+        pytest.param(answer({"data": 7}), r"\$\.data", id="data of another type"),
+        pytest.param(answer({"created": "soon"}), r"\$\.created", id="no number"),
     ],
 )
-def test_success_without_an_image_is_an_error(body, problem):
+def test_success_without_an_image_is_an_error(answered, problem):
     """A 200 that holds no image says so, and that it may have been billed."""
     with pytest.raises(APIResponseValidationError, match=problem) as excinfo:
-        parse(answer(body))
+        read(answered)
 
     assert excinfo.value.possibly_billed
     assert excinfo.value.status_code == 200
 
 
-def test_all_images_failed():
-    """If no image was made, the first one's error is raised by its meaning."""
-    failed = {"error": {"code": "OutputImageSensitiveContentDetected", "message": "no"}}
+def test_what_can_be_kept_is_kept():
+    """An answer that is not understood as a whole still gives its images."""
+    with pytest.raises(APIResponseValidationError, match=r"\$\.data\[0\]\.url") as excinfo:
+        read(answer({"data": [{"url": {}}, {"url": "https://h/1"}], "usage": {}}))
 
-    with pytest.raises(ContentPolicyError):
-        parse(answer({"data": [failed, failed]}))
+    assert [image.url for image in excinfo.value.response.images] == ["https://h/1"]
+    assert excinfo.value.response.raw["data"][0] == {"url": {}}
+
+
+def test_models_are_listed():
+    """The list of models has their ids and whatever else is told."""
+    listed = answer({"object": "list", "data": [{"id": "m", "owned_by": "b", "tier": 1}]})
+
+    assert parse_models(listed, Asked(), NOW) == (
+        ModelInfo(id="m", owned_by="b", extra={"tier": 1}),
+    )
+
+
+@pytest.mark.parametrize(
+    ("answered", "kind"),
+    [
+        (sample("wrong-key.401.json"), AuthenticationError),
+        (answer({"data": [{}]}), APIResponseValidationError),
+        (answer(b"<html>"), APIResponseValidationError),
+    ],
+    ids=["wrong key", "no id", "page"],
+)
+def test_no_list_of_models(answered, kind):
+    """What is no list of models is an error, and cost nothing."""
+    with pytest.raises(kind) as excinfo:
+        parse_models(answered, Asked(), NOW)
+
+    assert not excinfo.value.possibly_billed
+
+
+def events_of(name):
+    parser = Parser()
+    for index, event in enumerate(parser.feed((SAMPLES / name).read_bytes())):
+        if event.data != b"[DONE]":
+            yield parse_event(event, index, Asked(), NOW)
+
+
+def test_events_of_a_stream():
+    """Each event is told by its type, with the index that the service gave it."""
+    events = list(events_of("one-failed.200.sse"))
+
+    assert events == [
+        ImageSucceeded(index=0, image=Image(url="https://h/0.jpeg", size="2048x2048")),
+        ImageFailed(
+            index=1,
+            error=ImageError(
+                code="OutputImageSensitiveContentDetected",
+                message="The request failed because the output image may contain sensitive "
+                "information.",
+            ),
+        ),
+        ImageSucceeded(index=3, image=Image(b64_json="/9j/2Q==", size="2048x2048")),
+        StreamCompleted(
+            usage=Usage(generated_images=2, output_tokens=32768, total_tokens=32768),
+            model="doubao-seedream-4-0-250828",
+            created=1757396758,
+            extra={"tools": [{"type": "web_search"}]},
+        ),
+    ]
+
+
+def test_odd_events_are_passed_on():
+    """What is not understood is handed over as it came, and ends nothing."""
+    unknown, text, malformed, good = events_of("oddities.200.sse")
+
+    assert isinstance(unknown, UnknownEvent)
+    assert unknown.type == "image_generation.partial_image"
+    assert text == UnknownEvent(type="message", data="not JSON")
+    assert malformed.data == {"type": "image_generation.partial_succeeded", "url": {}}
+    assert good == ImageSucceeded(index=3, image=Image(url="https://h/1.jpeg"))
+
+
+def test_error_events_are_errors():
+    """An error in mid-stream has its class by its meaning."""
+    events = events_of("error-midway.200.sse")
+
+    assert next(events).index == 0
+    with pytest.raises(InsufficientQuotaError, match="overdue"):
+        next(events)
 
 
 json_values = st.recursive(
@@ -275,7 +622,7 @@ shapes = st.fixed_dictionaries(
 def test_no_answer_raises_anything_else(status, body):
     """Whatever comes back, it is a response or one of our errors."""
     try:
-        response = parse(Answer(status, {}, body))
+        response = read(Answer(status, {}, body))
     except SeedreamError:
         return
 
@@ -298,9 +645,22 @@ def test_any_valid_request_becomes_json(prompt, size, seed, max_images, watermar
         prompt, size=size, seed=seed, max_images=max_images, watermark=watermark
     )
 
-    body = json.loads(build(request, model="m"))
+    body = sent(request)
 
     assert body["prompt"] == prompt
     assert ("size" in body, body.get("size")) == (size is not None, size)
     assert ("seed" in body, body.get("seed")) == (seed is not None, seed)
     assert ("watermark" in body, body.get("watermark")) == (watermark is not None, watermark)
+
+
+@given(
+    name=st.text(), data=st.binary() | (json_values | shapes).map(lambda v: json.dumps(v).encode())
+)
+def test_no_event_raises_anything_else(name, data):
+    """Whatever an event holds, it is an event or one of our errors."""
+    try:
+        event = parse_event(ServerSentEvent(name, data), 0, Asked(), NOW)
+    except SeedreamError:
+        return
+
+    assert event is not None

@@ -1,13 +1,13 @@
 """
 The API and its object store on loopback, for tests, demonstrations and benchmarks.
 
-It validates like the API, signs and verifies links, makes real images, counts what it bills, and
-takes faults on order. It needs nothing but the core's dependencies.
+It validates like the API, signs and verifies links, makes real images, streams them, counts what
+it bills, and takes faults on order. It needs nothing but the core's dependencies.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -19,9 +19,17 @@ from seedream_async import AsyncSeedream
 
 from ._api import Api, Received
 from ._faults import Fault
+from ._making import Making
+from ._refusals import Envelope
+from ._scripts import Oddities, Problem
 from ._store import Fetched, Store
 
 __all__ = ["Emulator", "Fetched", "Received"]
+
+_FILTERED = Problem(
+    "OutputImageSensitiveContentDetected",
+    "The request failed because the output image may contain sensitive information.",
+)
 
 
 class Emulator:
@@ -29,12 +37,21 @@ class Emulator:
     CometAPI's image endpoint and its object store, each on a port of 127.0.0.1.
 
     *port* is that of the API, 0 for any free one. *latency* is the time of one generation in
-    seconds. *link_lifetime* is in seconds too. *clock* tells the time that links are signed at
-    and expire by. The last *kept* requests can be inspected.
+    seconds, in a stream that of each image. *link_lifetime* is in seconds too. *clock* tells the
+    time that links are signed at and expire by. The last *kept* requests can be inspected.
+
+    Errors come in the *envelope* of the relay, or in that of Ark, the service behind it. With
+    *relay_drops*, the relay drops every field that CometAPI does not document, `stream` and
+    `tools` among them, and says nothing of it.
 
         async with Emulator() as emulator, emulator.client() as client:
             await client.generate("a cat")
             assert emulator.images_billed == 1
+
+    What goes wrong is ordered beforehand: `fail_next`, `cut_next` and `stall_next` are about
+    requests; `make_fewer_next`, `fail_image_next`, `fail_all_next` and `empty_next` about the
+    images of the next request that is carried out; `stream_next` about the next stream. An
+    OpenAPI description of the API is at `/openapi.json` of its port.
     """
 
     def __init__(
@@ -46,11 +63,20 @@ class Emulator:
         link_lifetime: float = 86_400,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         kept: int = 1000,
+        envelope: Literal["relay", "ark"] = "relay",
+        relay_drops: bool = False,
     ) -> None:
         self.api_key = api_key
         self._port = port
         self._store = Store(clock, timedelta(seconds=link_lifetime), kept)
-        self._api = Api(self._store, api_key, latency, clock, kept)
+        self._making = Making(self._store, latency, clock)
+        self._api = Api(
+            self._making,
+            Envelope(envelope, clock),
+            key=api_key,
+            kept=kept,
+            relay_drops=relay_drops,
+        )
         self._servers: list[web.AppRunner] = []
 
     async def __aenter__(self) -> Self:
@@ -101,7 +127,7 @@ class Emulator:
     @property
     def images_billed(self) -> int:
         """How many images the account would be charged for."""
-        return self._api.images_billed
+        return self._making.images_billed
 
     @property
     def requests(self) -> Sequence[Received]:
@@ -160,6 +186,80 @@ class Emulator:
     ) -> None:
         """As `cut_next`, but fall silent instead of cutting the connection."""
         self._side(on).faults.order(Fault(after_bytes=after_bytes, stalls=True), times)
+
+    def make_fewer_next(self, count: int) -> None:
+        """
+        Make *count* images at most of the next request that is carried out.
+
+        A model may make fewer than it was asked for.
+        """
+        self._making.script.most = count
+
+    def empty_next(self) -> None:
+        """Make no image of the next request that is carried out, and say nothing of the reason."""
+        self.make_fewer_next(0)
+
+    def fail_image_next(
+        self,
+        index: int,
+        *,
+        code: str = _FILTERED.code,
+        message: str = _FILTERED.message,
+    ) -> None:
+        """
+        Fail to make the image number *index* of the next request that is carried out.
+
+        The others are made and billed; but after an `InternalServiceError` the remaining ones are
+        not tried, and of layers none is kept. If none is left, the answer has an `error` instead.
+        """
+        self._making.script.problems[index] = Problem(code, message)
+
+    def fail_all_next(
+        self,
+        *,
+        code: str = _FILTERED.code,
+        message: str = _FILTERED.message,
+        status: int = 200,
+    ) -> None:
+        """
+        Fail to make any image of the next request that is carried out; nothing is billed.
+
+        The error is in an answer with *status* 200, or in the envelope of a refusal with another.
+        """
+        self._making.script.of_all = Problem(code, message)
+        self._making.script.status = status
+
+    def stream_next(
+        self,
+        *,
+        order: Iterable[int] | None = None,
+        completed: bool = True,
+        done: bool = True,
+        comments: bool = False,
+        line_end: str = "\n",
+        cut_after: int | None = None,
+        error: tuple[str, str] | None = None,
+        chunk: int | None = None,
+    ) -> None:
+        """
+        Let the next stream be odd.
+
+        *order* holds the numbers of the images in the order of their events; those left out are
+        made, but no event tells of them. With an *error*, a code and a message, that is the last
+        event. Without *completed* or *done*, the event of that name or the final `[DONE]` is
+        missing. *comments* stand before every event, and *line_end* after every line. *cut_after*
+        so many events the connection is cut. The bytes are sent in pieces of *chunk*.
+        """
+        self._making.oddities = Oddities(
+            order=None if order is None else tuple(order),
+            completed=completed,
+            done=done,
+            comments=comments,
+            line_end=line_end,
+            cut_after=cut_after,
+            error=Problem(*error) if error else None,
+            chunk=chunk,
+        )
 
     def _side(self, on: Literal["api", "store"]) -> Api | Store:
         return self._api if on == "api" else self._store

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import TypeAlias
 
 from aiohttp import web
 from attrs import field, frozen
 
-Handler = Callable[[web.Request], Awaitable[web.Response]]
+from ._streams import Line, Stream
+
+Handler: TypeAlias = Callable[[web.Request], Awaitable[web.Response | Stream]]
 
 
 @frozen(kw_only=True)
@@ -29,6 +30,10 @@ class Fault:
     after_bytes: int | None = None
     stalls: bool = False
 
+    def line(self) -> Line:
+        """A connection that breaks so."""
+        return Line(-1 if self.after_bytes is None else self.after_bytes, stalls=self.stalls)
+
 
 class Faults:
     """The faults ordered for one server, first in, first out."""
@@ -42,22 +47,12 @@ class Faults:
 
     async def apply(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Answer *request* through *handler*, with the next fault if there is one."""
-        if not self._ordered:
-            return await handler(request)
-        fault = self._ordered.popleft()
-        if fault.status is not None:
+        fault = self._ordered.popleft() if self._ordered else None
+        if fault and fault.status is not None:
             return web.Response(status=fault.status, body=fault.body, headers=fault.headers)
-        return await self._break_off(request, await handler(request), fault)
-
-    async def _break_off(
-        self, request: web.Request, response: web.Response, fault: Fault
-    ) -> web.StreamResponse:
-        broken = web.StreamResponse(status=response.status, headers=response.headers)
-        if fault.after_bytes is not None:
-            await broken.prepare(request)
-            body: Any = response.body
-            await broken.write(bytes(body)[: fault.after_bytes])
-        if fault.stalls:
-            await asyncio.Event().wait()  # until the server is stopped
-        request.protocol.force_close()
-        return broken
+        answer = await handler(request)
+        if isinstance(answer, web.Response):
+            if fault is None:
+                return answer
+            answer = Stream.of(answer)
+        return await answer.send(request, fault.line() if fault else Line())

@@ -15,9 +15,11 @@ import struct
 import zlib
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import pairwise
 from typing import TypeAlias
 
 Colour: TypeAlias = tuple[int, int, int]  # red, green, blue, or Y, Cb, Cr; 0 to 255
+Window: TypeAlias = tuple[int, int, int, int]  # left, top, right, bottom, in pixels
 _CELL = 8  # pixels
 _BANDS = 96  # rows of cells that differ, at most
 _COLUMNS = 160  # columns of cells that differ, at most
@@ -31,10 +33,17 @@ _END_OF_BLOCK = "0"
 
 
 @lru_cache(maxsize=64)
-def render(width: int, height: int, output_format: str, seed: bytes) -> bytes:
-    """A picture of *width* by *height* pixels as a file of *output_format*: `jpeg` or `png`."""
-    encode = _png if output_format == "png" else _jpeg
-    return encode(width, height, seed)
+def render(
+    width: int, height: int, output_format: str, seed: bytes, window: Window | None = None
+) -> bytes:
+    """
+    A picture of *width* by *height* pixels as a file of *output_format*: `jpeg` or `png`.
+
+    A PNG with a *window* is transparent outside of it.
+    """
+    if output_format == "png":
+        return _png(width, height, seed, window)
+    return _jpeg(width, height, seed)
 
 
 def _bands(width: int, height: int, seed: bytes) -> Iterator[tuple[int, list[Colour]]]:
@@ -101,26 +110,40 @@ def _label(seed: bytes) -> bytes:
     return b"seedream-async emulator " + hashlib.blake2b(seed, digest_size=8).hexdigest().encode()
 
 
-def _png(width: int, height: int, seed: bytes) -> bytes:
-    pixels = zlib.compressobj(1)
-    same_as_above = b"\x02" + bytes(3 * width)
-    scanlines, left = [], height
-    for repeat, row in _bands(width, height, seed):
-        lines = min(left, repeat * _CELL)
-        first = b"\x00" + b"".join(bytes(colour) * _CELL for colour in row)[: 3 * width]
-        scanlines.append(pixels.compress(first + same_as_above * (lines - 1)))
-        left -= lines
-    scanlines.append(pixels.flush())
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+def _png(width: int, height: int, seed: bytes, window: Window | None) -> bytes:
+    compressor = zlib.compressobj(1)
+    pixels = [
+        compressor.compress(line + (b"\x02" + bytes(len(line) - 1)) * (repeat - 1))
+        for repeat, line in _scanlines(width, height, seed, window)
+    ]
+    header = struct.pack(">IIBBBBB", width, height, 8, 6 if window else 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         _chunk(kind, data)
         for kind, data in (
             (b"IHDR", header),
             (b"tEXt", b"Comment\x00" + _label(seed)),
-            (b"IDAT", b"".join(scanlines)),
+            (b"IDAT", b"".join(pixels) + compressor.flush()),
             (b"IEND", b""),
         )
     )
+
+
+def _scanlines(
+    width: int, height: int, seed: bytes, window: Window | None
+) -> Iterator[tuple[int, bytes]]:
+    """The scan lines of a PNG, from the top: how many are the same, and the first of them."""
+    opaque, size = (b"\xff", 4) if window else (b"", 3)
+    left, top, right, bottom = window or (0, 0, width, height)
+    below = 0
+    for repeat, row in _bands(width, height, seed):
+        start, below = below, min(height, below + repeat * _CELL)
+        line = b"".join((bytes(colour) + opaque) * _CELL for colour in row)
+        shown = (
+            bytes(size * left) + line[size * left : size * right] + bytes(size * (width - right))
+        )
+        edges = sorted({start, below, *(edge for edge in (top, bottom) if start < edge < below)})
+        for first, last in pairwise(edges):
+            yield last - first, b"\x00" + (shown if top <= first < bottom else bytes(size * width))
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

@@ -21,7 +21,7 @@ from attrs import frozen
 from seedream_async import _files, _links
 
 from ._faults import Fault, Faults
-from ._pictures import render
+from ._pictures import Window, render
 from ._signing import Signer
 
 _KEPT = 100_000  # images; the oldest are forgotten, as the real store does after a day
@@ -36,9 +36,10 @@ class Picture:
     height: int
     output_format: str
     seed: bytes
+    window: Window | None = None
 
     def content(self) -> bytes:
-        return render(self.width, self.height, self.output_format, self.seed)
+        return render(self.width, self.height, self.output_format, self.seed, self.window)
 
 
 @frozen(kw_only=True)

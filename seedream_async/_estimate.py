@@ -1,0 +1,106 @@
+"""What a request may cost, reckoned from the catalogue. Nothing here is a quote."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import frozen
+
+from . import _catalog
+from ._catalog import MAX_IMAGES, MAX_LAYERS, Family, Price
+from ._errors import InvalidRequestError
+from ._request import GenerateRequest
+from ._sizes import areas_of
+
+
+@frozen(kw_only=True)
+class Estimate:
+    """
+    What a request may make and cost, each as the least and the most if all goes well.
+
+    *source* tells whose prices these are, and of when.
+    """
+
+    images: tuple[int, int]
+    amount: tuple[float, float]
+    currency: str
+    source: str
+
+
+def estimate(
+    request: GenerateRequest,
+    *,
+    model: str | None = None,
+    price: Price | tuple[float, str] | None = None,
+) -> Estimate:
+    """
+    Reckon what *request* may cost, answered by *model* if it names no other.
+
+    A group makes from 1 to *max_images* images: the model decides. Whether CometAPI takes the price
+    of one or of all is not confirmed, so the least is that of 1 and the most that of all. *price*,
+    such as `(0.03, "USD")`, is of one image, and goes before the catalogue's. Raises
+    `InvalidRequestError` if there is no price of the model.
+    """
+    name = request.model or model or _catalog.DEFAULT_MODEL
+    family = _catalog.family_of(name)
+    images = _images_of(request, family)
+    prices = _prices_of(request, family) if price is None else [_as_price(price)]
+    if not prices:
+        problem = f'no price of {name} is known; pass price, such as price=(0.03, "USD")'
+        raise InvalidRequestError(problem, field="price")
+    return Estimate(
+        images=images,
+        amount=_amount_of(images, prices, len(request.image or ())),
+        currency=prices[0].currency,
+        source="; ".join(dict.fromkeys(map(_source_of, prices))),
+    )
+
+
+def _amount_of(
+    images: tuple[int, int], prices: Sequence[Price], references: int
+) -> tuple[float, float]:
+    amounts = [price.amount for price in prices]
+    # Not all who sell ask for it: only the most has it.
+    extra = max(price.per_reference * (references - price.free_references) for price in prices)
+    most = images[1] * max(amounts) + max(extra, 0)
+    return round(images[0] * min(amounts), 6), round(most, 6)
+
+
+def _images_of(request: GenerateRequest, family: Family | None) -> tuple[int, int]:
+    if request.layer_decomposition:
+        return 1, 1 + (family.most_layers if family else MAX_LAYERS)
+    if request.sequential_image_generation != "auto":
+        return 1, 1
+    left = MAX_IMAGES - len(request.image or ())
+    return 1, max(1, min(request.max_images or MAX_IMAGES, left))
+
+
+def _prices_of(request: GenerateRequest, family: Family | None) -> Sequence[Price]:
+    """The prices to reckon with: one, or those of the areas that the images may have."""
+    if family is None or not family.prices:
+        return ()
+    first = family.prices[0]
+    if first.above is first.up_to is None:
+        return (first,)
+    size = "auto" if request.layer_decomposition and request.size is None else request.size
+    low, high = areas_of(size, family)
+    return [
+        price
+        for price in family.prices
+        if price.currency == first.currency
+        and (price.above is None or high > price.above)
+        and (price.up_to is None or low <= price.up_to)
+    ]
+
+
+def _as_price(price: Price | tuple[float, str]) -> Price:
+    if not isinstance(price, Price):
+        amount, currency = price
+        price = Price(amount, currency, "given", "")
+    if not price.amount >= 0:
+        raise InvalidRequestError(f"price must not be negative: {price.amount}", field="price")
+    return price
+
+
+def _source_of(price: Price) -> str:
+    return f"{price.source}, {price.date}" if price.date else price.source

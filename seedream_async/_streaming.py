@@ -1,0 +1,154 @@
+"""A streamed answer as a series of events, and what has arrived of it so far."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Self, TypeAlias
+
+from attrs import evolve
+
+from . import _wire
+from ._errors import APIError, DownloadError, OutcomeUnknownError, StorageError
+from ._http import Asked
+from ._models import (
+    Image,
+    ImageFailed,
+    ImagesResponse,
+    ImageSucceeded,
+    SavedImage,
+    StreamCompleted,
+    StreamEvent,
+)
+from ._sse import Parser, ServerSentEvent
+from ._transport import ApiStream
+
+_DONE = b"[DONE]"
+Save: TypeAlias = Callable[[Image, int], Awaitable[SavedImage]]
+
+
+class EventStream:
+    """
+    The events of a stream, one by one, each image as soon as it is finished.
+
+    `response` is what has arrived so far. If the stream breaks off or an image cannot be saved,
+    the error carries it too; after an image that could not be saved, the iteration may go on.
+    """
+
+    def __init__(
+        self,
+        stream: ApiStream,
+        asked: Asked,
+        save: Save | None,
+    ) -> None:
+        self._chunks = stream.iter_any()
+        self._asked = asked
+        self._save = save
+        self._parser = Parser()
+        self._waiting: deque[ServerSentEvent | StreamEvent] = deque()
+        self._over = self._completed = False
+        self._data: dict[int, Image] = {}
+        self._files: dict[int, SavedImage] = {}
+        self._response = ImagesResponse()
+
+    @classmethod
+    def of_response(
+        cls,
+        response: ImagesResponse,
+        stream: ApiStream,
+        asked: Asked,
+        save: Save | None,
+    ) -> Self:
+        """The same for an answer that came as a whole, from a service that does not stream."""
+        self = cls(stream, asked, save)
+        self._response = response
+        self._waiting.extend(
+            ImageFailed(index=index, error=image.error)
+            if image.error
+            else ImageSucceeded(index=index, image=image)
+            for index, image in enumerate(response.data)
+        )
+        self._waiting.append(
+            StreamCompleted(
+                usage=response.usage,
+                model=response.model,
+                created=response.created,
+                extra=response.extra,
+            )
+        )
+        self._over = True
+        return self
+
+    @property
+    def response(self) -> ImagesResponse:
+        """What has arrived so far, in the order of the group."""
+        return evolve(
+            self._response,
+            data=tuple(image for _, image in sorted(self._data.items())),
+            files=tuple(file for _, file in sorted(self._files.items())),
+        )
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> StreamEvent:
+        try:
+            event = await self._next()
+            if isinstance(event, ImageSucceeded) and self._save is not None:
+                file = self._files[event.index] = await self._save(event.image, event.index)
+                event = evolve(event, file=file)
+        except (APIError, DownloadError, StorageError) as error:
+            error.response = self.response  # it is paid for
+            raise
+        if event is None:
+            raise StopAsyncIteration
+        return event
+
+    async def _next(self) -> StreamEvent | None:
+        while self._waiting or not self._over:
+            if not self._waiting:
+                await self._receive()
+            elif event := self._understood(self._waiting.popleft()):
+                return event
+        return None
+
+    async def _receive(self) -> None:
+        """Wait for more. The end counts as one only after the service has said that it comes."""
+        try:
+            chunk = await anext(self._chunks, b"")
+        except OutcomeUnknownError:
+            if not self._completed:
+                raise
+            chunk = b""
+        self._waiting.extend(self._parser.feed(chunk))
+        self._over = not chunk
+        if self._over and not self._completed:
+            raise OutcomeUnknownError(
+                f"the stream broke off after {len(self._data)} images, which the error's response "
+                "holds. The others may have been made and billed: check the account"
+            )
+
+    def _understood(self, event: ServerSentEvent | StreamEvent) -> StreamEvent | None:
+        """What *event* tells; the end of the stream is none."""
+        if isinstance(event, ServerSentEvent):
+            if event.data.strip() == _DONE:
+                self._over = self._completed = True
+                self._waiting.clear()
+                return None
+            event = _wire.parse_event(event, len(self._data), self._asked, datetime.now(UTC))
+        match event:
+            case ImageSucceeded():
+                self._data[event.index] = event.image
+            case ImageFailed():
+                self._data[event.index] = Image(error=event.error)
+            case StreamCompleted():
+                self._completed = True
+                self._response = evolve(
+                    self._response,
+                    usage=event.usage,
+                    extra=event.extra,
+                    model=event.model,
+                    created=event.created,
+                )
+        return event

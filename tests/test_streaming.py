@@ -1,0 +1,173 @@
+"""A streamed answer: events in, and what has arrived so far."""
+
+from pathlib import Path
+
+import pytest
+
+from seedream_async import (
+    APIStatusError,
+    EventStream,
+    Image,
+    ImageFailed,
+    ImagesResponse,
+    ImageSucceeded,
+    OutcomeUnknownError,
+    SavedImage,
+    StorageError,
+    StreamCompleted,
+    Usage,
+)
+from seedream_async._http import Asked
+
+SAMPLES = Path(__file__).parent / "samples"
+
+
+class Source:
+    """Stands in for an answer that is still arriving."""
+
+    def __init__(self, *chunks):
+        self.chunks = chunks
+
+    async def iter_any(self):
+        for chunk in self.chunks:
+            if isinstance(chunk, Exception):
+                raise chunk
+            yield chunk
+
+
+def stream_of(*chunks, save=None):
+    return EventStream(Source(*chunks), Asked(), save)
+
+
+def sample(name):
+    return (SAMPLES / name).read_bytes()
+
+
+async def test_a_whole_stream():
+    """Events come in their order, and the response is what they add up to."""
+    stream = stream_of(sample("one-failed.200.sse"))
+
+    events = [event async for event in stream]
+
+    assert [type(event) for event in events] == [
+        ImageSucceeded,
+        ImageFailed,
+        ImageSucceeded,
+        StreamCompleted,
+    ]
+    response = stream.response
+    assert [image.url or image.b64_json for image in response.images] == [
+        "https://h/0.jpeg",
+        "/9j/2Q==",
+    ]
+    assert len(response.failures) == 1
+    assert response.usage.generated_images == 2
+    assert (response.model, response.created) == ("doubao-seedream-4-0-250828", 1757396758)
+
+
+async def test_images_are_in_the_order_of_the_group():
+    """Whatever comes first, the response is ordered by index."""
+    events = [
+        b'data: {"type":"image_generation.partial_succeeded","image_index":%d,"url":"u%d"}\n\n'
+        % (n, n)
+        for n in (2, 0, 1)
+    ]
+    stream = stream_of(*events, b"data: [DONE]\n\n")
+
+    assert [event.index async for event in stream] == [2, 0, 1]
+    assert [image.url for image in stream.response.data] == ["u0", "u1", "u2"]
+
+
+async def test_completed_is_an_end():
+    """After the service has said so, the end of the bytes is the end."""
+    events = [event async for event in stream_of(sample("completed-without-done.200.sse"))]
+
+    assert isinstance(events[-1], StreamCompleted)
+
+
+async def test_done_is_an_end():
+    """After [DONE], nothing that follows counts."""
+    stream = stream_of(b"data: [DONE]\n\ndata: {}\n\n", OutcomeUnknownError("cut"))
+
+    assert [event async for event in stream] == []
+
+
+async def test_trouble_after_the_end_is_none():
+    """A connection that breaks after the last event has cost nothing."""
+    stream = stream_of(sample("completed-without-done.200.sse"), OutcomeUnknownError("cut"))
+
+    assert len([event async for event in stream]) == 2
+
+
+@pytest.mark.parametrize("trouble", [[], [OutcomeUnknownError("cut")]], ids=["end", "cut"])
+async def test_a_truncated_stream_keeps_its_images(trouble):
+    """A stream that ends without saying so is unknown, with the images received so far."""
+    stream = stream_of(sample("no-end.200.sse"), *trouble)
+
+    with pytest.raises(OutcomeUnknownError) as excinfo:
+        async for _ in stream:
+            pass
+
+    assert excinfo.value.possibly_billed
+    assert [image.url for image in excinfo.value.response.images] == ["https://h/0.jpeg"]
+
+
+async def test_an_error_event_keeps_the_images():
+    """An error in mid-stream is raised by its meaning, with what was received."""
+    stream = stream_of(sample("error-midway.200.sse"))
+
+    with pytest.raises(APIStatusError, match="AccountOverdueError") as excinfo:
+        async for _ in stream:
+            pass
+
+    assert len(excinfo.value.response.images) == 1
+
+
+async def test_images_are_saved_as_they_come():
+    """Every image is on the disk when its event arrives."""
+    saved = SavedImage(path=Path("x"), bytes=1, content_type="image/jpeg", width=1, height=1)
+    asked = []
+
+    async def save(image, index):
+        asked.append((image.url, index))
+        return saved
+
+    stream = stream_of(sample("completed-without-done.200.sse"), save=save)
+
+    event = await anext(stream)
+
+    assert event.file is saved
+    assert asked == [("https://h/0.jpeg", 0)]
+    assert stream.response.files == (saved,)
+
+
+async def test_an_image_that_cannot_be_saved_does_not_end_the_stream():
+    """The error carries what there is, and the iteration may go on."""
+
+    async def save(image, index):
+        raise StorageError("the disk is full")
+
+    stream = stream_of(sample("completed-without-done.200.sse"), save=save)
+
+    with pytest.raises(StorageError) as excinfo:
+        await anext(stream)
+    event = await anext(stream)
+
+    assert len(excinfo.value.response.images) == 1
+    assert isinstance(event, StreamCompleted)
+
+
+async def test_a_whole_answer_as_a_stream():
+    """A service that does not stream is told event by event all the same."""
+    failed = Image(error=ImageFailed(index=0, error="x").error)
+    response = ImagesResponse(
+        created=7, model="m", data=(Image(url="u"), failed), usage=Usage(generated_images=1)
+    )
+    stream = EventStream.of_response(response, Source(), Asked(), None)
+
+    events = [event async for event in stream]
+
+    assert events[0] == ImageSucceeded(index=0, image=Image(url="u"))
+    assert isinstance(events[1], ImageFailed)
+    assert events[2].usage.generated_images == 1
+    assert stream.response == response

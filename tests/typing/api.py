@@ -1,0 +1,103 @@
+"""
+What type checkers must accept and refuse. Checked by mypy and pyright, never run.
+
+Each `type: ignore` marks what must be refused: both checkers complain about one without need.
+"""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import assert_type
+
+from seedream_async import (
+    AsyncSeedream,
+    EventStream,
+    Failure,
+    GenerateRequest,
+    Image,
+    ImageFailed,
+    ImagesResponse,
+    ImageSucceeded,
+    ModelInfo,
+    RateLimitError,
+    Result,
+    RetryPolicy,
+    SavedImage,
+    StreamCompleted,
+    Success,
+    Timeout,
+    UnknownEvent,
+    estimate,
+    size_for,
+)
+from seedream_async.emulator import Emulator
+
+
+async def accepts(client: AsyncSeedream) -> None:
+    response = await client.generate(
+        "a cat",
+        model="doubao-seedream-4-5-251128",
+        size="2K",
+        image=["a.png", b"bytes", Path("a.png"), Image()],
+        sequential_image_generation="auto",
+        optimize_prompt_options={"mode": "fast", "thinking": "auto"},
+        tools=[{"type": "web_search"}],
+        extra_body={"anything": [1]},
+        timeout=30,
+    )
+    assert_type(response, ImagesResponse)
+    assert_type(response.images, tuple[Image, ...])
+    assert_type(response.data[0].url, str | None)
+    assert_type(response.files, tuple[SavedImage, ...])
+    assert_type(await client.download(response.data[0], "a.jpeg"), SavedImage)
+    assert_type(await client.models(), tuple[ModelInfo, ...])
+    await client.generate(GenerateRequest("a cat", size="1234x5678"), model="a-new-model")
+    assert_type(size_for("16:9", "2K"), str)
+    assert_type(estimate(GenerateRequest("a cat")).amount, tuple[float, float])
+
+
+async def fans_out(client: AsyncSeedream, prompts: AsyncIterator[str]) -> None:
+    assert_type(await client.generate_many(["a cat", GenerateRequest("a dog")]), list[Result])
+    async with client.generate_many(prompts, concurrency=4, save_to=Path("out")) as results:
+        async for result in results:
+            match result:
+                case Success(index=index, files=files):
+                    assert_type(index, int)
+                    assert_type(files, tuple[SavedImage, ...])
+                case Failure(error=error):
+                    assert_type(error, Exception)
+            assert_type(result.unwrap(), ImagesResponse)
+
+
+async def streams(client: AsyncSeedream) -> None:
+    async with client.stream("a cat", max_images=3) as events:
+        assert_type(events, EventStream)
+        async for event in events:
+            match event:
+                case ImageSucceeded():
+                    assert_type(event.file, SavedImage | None)
+                case ImageFailed():
+                    assert_type(event.error.code, str | None)
+                case StreamCompleted() | UnknownEvent():
+                    pass
+
+
+def configures() -> None:
+    AsyncSeedream(timeout=5, validation="warn", retry=RetryPolicy(attempts=1))
+    AsyncSeedream(timeout=Timeout(total=None, read=60))
+    assert_type(RateLimitError("slow down").retry_after, float | None)
+    assert_type(Emulator().client(), AsyncSeedream)
+
+
+async def refuses(client: AsyncSeedream) -> None:
+    await client.generate("a cat", response_format="raw")  # type: ignore[arg-type]
+    await client.generate("a cat", output_format="webp")  # type: ignore[arg-type]
+    await client.generate("a cat", sequential_image_generation=True)  # type: ignore[arg-type]
+    await client.generate("a cat", optimize_prompt_options={"mode": "slow"})  # type: ignore[arg-type]
+    await client.generate("a cat", tools=[{"type": "hammer"}])  # type: ignore[typeddict-item]
+    await client.generate("a cat", n=2)  # type: ignore[call-arg]
+    await client.generate()  # type: ignore[call-arg]
+    await client.generate("a cat", "2K")  # type: ignore[call-arg]
+    GenerateRequest("a cat", background="green")  # type: ignore[arg-type]
+    AsyncSeedream("sk-key")  # type: ignore[call-arg]
+    AsyncSeedream(validation="lax")  # type: ignore[arg-type]
+    client.generate_many([1, 2])  # type: ignore[list-item]
