@@ -60,6 +60,15 @@ if TYPE_CHECKING:
     from ._sizes import size_for
     from ._streaming import EventStream
     from ._traffic import Limits
+else:
+    # Hidden from type checkers, for which it would make every misspelt name an Any.
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        for module in _MODULES:
+            _publish(vars(import_module(f".{module}", __name__)))
+        return globals()[name]
+
 
 __all__ = [
     "APIConnectionError",
@@ -127,17 +136,6 @@ _MODULES = (
     "_streaming",
     "_client",
 )
-
-
-# Hidden from type checkers, for which it would make every misspelt name an Any.
-if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> Any:
-        if name not in __all__:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        for module in _MODULES:
-            _publish(vars(import_module(f".{module}", __name__)))
-        return globals()[name]
 
 
 def _publish(names: dict[str, Any]) -> None:

@@ -141,3 +141,50 @@ def test_errors_have_the_facts_of_their_kind():
     """A misspelt fact is a bug, found at once."""
     with pytest.raises(TypeError, match="no attribute 'feild'"):
         InvalidRequestError("no", feild="size")
+
+
+@pytest.mark.parametrize(
+    ("extra", "problem"),
+    [
+        pytest.param({"n": 2}, "use max_images", id="n"),
+        pytest.param({"stream": True}, r"use client\.stream", id="stream"),
+        pytest.param({"x": object()}, "not JSON", id="object"),
+        pytest.param({"x": float("nan")}, "not JSON", id="not a number"),
+    ],
+)
+def test_extra_fields_that_would_not_do(extra, problem):
+    """What would be paid for twice, or cannot be sent, is refused."""
+    with pytest.raises(InvalidRequestError, match=problem) as excinfo:
+        GenerateRequest("a cat", extra_body=extra)
+
+    assert excinfo.value.field == "extra_body"
+
+
+@pytest.mark.parametrize(
+    ("headers", "problem"),
+    [
+        pytest.param({"Authorization": "Bearer x"}, "set by the client", id="key"),
+        pytest.param({"Host": "h"}, "set by the client", id="host"),
+        pytest.param({"X\n": "y"}, "is no header", id="name"),
+        pytest.param({"X": "a\r\nb"}, "is no header", id="value"),
+        pytest.param({"X": 7}, "is no header", id="number"),
+    ],
+)
+def test_extra_headers_that_would_not_do(headers, problem):
+    """No header replaces ours, and none breaks the request."""
+    with pytest.raises(InvalidRequestError, match=problem) as excinfo:
+        GenerateRequest("a cat", extra_headers=headers)
+
+    assert excinfo.value.field == "extra_headers"
+
+
+def test_extra_headers_are_kept():
+    """A header that does no harm is as good as any."""
+    assert GenerateRequest("a cat", extra_headers={"X-Trace": "t"}).extra_headers == {
+        "X-Trace": "t"
+    }
+
+
+def test_layers_need_no_prompt():
+    """Only for layers may the prompt be empty."""
+    assert GenerateRequest("", layer_decomposition=True).prompt == ""

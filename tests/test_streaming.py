@@ -15,6 +15,7 @@ from seedream_async import (
     SavedImage,
     StorageError,
     StreamCompleted,
+    UnknownEvent,
     Usage,
 )
 from seedream_async._http import Asked
@@ -171,3 +172,10 @@ async def test_a_whole_answer_as_a_stream():
     assert isinstance(events[1], ImageFailed)
     assert events[2].usage.generated_images == 1
     assert stream.response == response
+
+
+async def test_unknown_events_are_passed_on():
+    """What this version does not know comes as it is."""
+    events = [event async for event in stream_of(sample("oddities.200.sse"))]
+
+    assert [type(event) for event in events] == [UnknownEvent] * 3 + [ImageSucceeded]

@@ -1,5 +1,6 @@
 """The API's wire format: what is sent, and what an answer means."""
 
+import contextlib
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -629,28 +630,39 @@ def test_no_answer_raises_anything_else(status, body):
     assert response.images
 
 
-prompts = st.text(min_size=1).filter(str.strip)
+VALUES = {
+    "size": st.sampled_from(["2K", "2048x2048", "adaptive"]),
+    "response_format": st.sampled_from(["url", "b64_json"]),
+    "watermark": st.booleans(),
+    "seed": st.integers(-1, 2147483647),
+    "guidance_scale": st.floats(1, 10),
+    "sequential_image_generation": st.sampled_from(["auto", "disabled"]),
+    "output_format": st.sampled_from(["png", "jpeg"]),
+    "optimize_prompt": st.booleans(),
+    "optimize_prompt_options": st.just({"mode": "fast", "thinking": "auto"}),
+    "tools": st.just([{"type": "web_search"}]),
+    "background": st.sampled_from(["auto", "transparent", "opaque"]),
+    "layer_decomposition": st.booleans(),
+}
 
 
 @given(
-    prompt=prompts,
-    size=st.sampled_from([None, "2K", "2048x2048"]),
-    seed=st.none() | st.integers(-1, 2147483647),
+    prompt=st.text(min_size=1).filter(str.strip),
+    fields=st.fixed_dictionaries({}, optional={"model": st.text(min_size=1), **VALUES}),
     max_images=st.none() | st.integers(1, 15),
-    watermark=st.none() | st.booleans(),
+    links=st.lists(st.text()),
 )
-def test_any_valid_request_becomes_json(prompt, size, seed, max_images, watermark):
-    """What is set is in the body, what is not is absent."""
-    request = GenerateRequest(
-        prompt, size=size, seed=seed, max_images=max_images, watermark=watermark
+def test_any_valid_request_survives(prompt, fields, max_images, links):
+    """What is set is in the body as it was set, and nothing else is."""
+    request = GenerateRequest(prompt, max_images=max_images, **fields)
+
+    body = sent(request, references=[json.dumps(link).encode() for link in links])
+
+    assert body.pop("image", []) == links
+    assert body.pop("sequential_image_generation_options", None) == (
+        None if max_images is None else {"max_images": max_images}
     )
-
-    body = sent(request)
-
-    assert body["prompt"] == prompt
-    assert ("size" in body, body.get("size")) == (size is not None, size)
-    assert ("seed" in body, body.get("seed")) == (seed is not None, seed)
-    assert ("watermark" in body, body.get("watermark")) == (watermark is not None, watermark)
+    assert body == {"model": "default", "prompt": prompt, **fields}
 
 
 @given(
@@ -658,6 +670,8 @@ def test_any_valid_request_becomes_json(prompt, size, seed, max_images, watermar
 )
 def test_no_event_raises_anything_else(name, data):
     """Whatever an event holds, it is an event or one of our errors."""
+    with contextlib.suppress(SeedreamError):
+        parse_models(Answer(200, {}, data), Asked(), NOW)
     try:
         event = parse_event(ServerSentEvent(name, data), 0, Asked(), NOW)
     except SeedreamError:
