@@ -130,6 +130,7 @@ class Calls:
             else:
                 response = _wire.parse(await stream.read(), prepared.asked, datetime.now(UTC))
                 events = EventStream.of_response(response, stream, prepared.asked, save)
+            attempt.push_async_callback(events.aclose)
             stack.push_async_exit(attempt.pop_all())
             return events
 

@@ -92,6 +92,12 @@ class EventStream:
     def __aiter__(self) -> Self:
         return self
 
+    async def aclose(self) -> None:
+        """Give up what has not arrived. Leaving the block does so too."""
+        self._over = True
+        self._waiting.clear()
+        await self._chunks.aclose()
+
     async def __anext__(self) -> StreamEvent:
         try:
             event = await self._next()

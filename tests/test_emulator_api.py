@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from seedream_async import _catalog
-from seedream_async.emulator import Emulator
+from seedream_async.emulator import Emulator, _api
 
 NOW = datetime(2026, 7, 9, 13, 28, 17, tzinfo=UTC)
 BODY = {"model": "doubao-seedream-5-0-260128", "prompt": "a cat"}
@@ -217,8 +217,8 @@ async def test_moves_what_lacks_the_version(emulator, session):
     [
         ("GET", "/"),
         ("POST", "/v1/images/edits"),
-        ("GET", "/v1/images/generations"),
-        ("POST", "/v1/models"),
+        ("GET", "/v1"),
+        ("POST", "/openapi.yaml"),
     ],
 )
 async def test_shows_a_web_page_elsewhere(emulator, session, method, path):
@@ -233,14 +233,174 @@ async def test_shows_a_web_page_elsewhere(emulator, session, method, path):
     assert page.startswith("<!doctype html>")
 
 
+@pytest.mark.parametrize(
+    ("path", "method", "allowed"),
+    [
+        ("/v1/images/generations", "GET", "POST"),
+        ("/v1/images/generations", "DELETE", "POST"),
+        ("/v1/models", "POST", "GET, HEAD"),
+        ("/openapi.json", "PUT", "GET, HEAD"),
+    ],
+)
+async def test_knows_its_methods(emulator, session, path, method, allowed):
+    """A known path that is asked in a wrong way tells the right one."""
+    url = emulator.base_url.removesuffix("/v1") + path
+
+    async with session.request(method, url, headers=KEY) as response:
+        answer = await response.json()
+
+    assert response.status == 405
+    assert response.headers["Allow"] == allowed
+    assert answer["error"]["message"].startswith("method not allowed")
+    assert emulator.request_count == 0
+
+
+async def test_refuses_a_large_body(monkeypatch, session):
+    """A body above the limit is not read, and refused in the envelope of the service."""
+    monkeypatch.setattr(_api, "MAX_BODY", 100)
+
+    async with (
+        Emulator() as emulator,
+        session.post(f"{emulator.base_url}/images/generations", data=b" " * 101) as response,
+    ):
+        answer = await response.json()
+
+    assert response.status == 413
+    assert answer["error"]["message"].startswith("request body too large")
+
+
+@pytest.fixture
+async def ark(session):
+    """Ask an emulator that answers as Ark does; give the status and the error."""
+    async with Emulator(clock=lambda: NOW, envelope="ark") as emulator:
+
+        async def ark(order=None, headers=KEY, **body):
+            if order:
+                emulator.fail_next(**order)
+            url = f"{emulator.base_url}/images/generations"
+            async with session.post(url, json=body, headers=headers) as response:
+                assert response.content_type == "application/json"
+                return response.status, (await response.json())["error"]
+
+        yield ark
+
+
+async def test_refuses_as_ark_on_order(ark):
+    """The id of the request is at the end of Ark's message, and the type goes with the status."""
+    status, error = await ark({"status": 429, "code": "QuotaExceeded", "message": "No more."})
+
+    request_id = error["message"].rpartition(" ")[2]
+    assert status == 429
+    assert error == {
+        "code": "QuotaExceeded",
+        "message": f"No more. Request id: {request_id}",
+        "param": "",
+        "type": "TooManyRequests",
+    }
+    assert re.fullmatch("0217[0-9a-f]+", request_id)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, "BadRequest"),
+        (401, "Unauthorized"),
+        (403, "Forbidden"),
+        (404, "NotFound"),
+        (500, "InternalServerError"),
+        (503, "ServiceUnavailable"),
+        (524, "Error"),
+    ],
+)
+async def test_ark_names_statuses(ark, status, kind):
+    """Every status has a type, Ark's own or that of HTTP."""
+    _, error = await ark({"status": status})
+
+    assert error["type"] == kind
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "code", "message"),
+    [
+        pytest.param(
+            {**BODY, "size": "1024x1024"},
+            400,
+            "InvalidParameter",
+            "The parameter `size` specified in the request is not valid: "
+            "image size must be at least 3686400 pixels",
+            id="size",
+        ),
+        pytest.param(
+            {**BODY, "headers": {}},
+            401,
+            "AuthenticationError",
+            "The API key format is incorrect",
+            id="key",
+        ),
+        pytest.param(
+            {"model": "dall-e-3"},
+            404,
+            "InvalidEndpointOrModel.NotFound",
+            "The model or endpoint dall-e-3 does not exist or you do not have access to it",
+            id="model",
+        ),
+        pytest.param(
+            {},
+            400,
+            "MissingParameter",
+            "The request failed because it is missing `model` parameter",
+            id="no-model",
+        ),
+    ],
+)
+async def test_refuses_as_ark(ark, request_, status, code, message):
+    """Ark refuses with codes of its own what the relay refuses before Ark hears of it."""
+    answered, error = await ark(**request_)
+
+    assert (answered, error["code"]) == (status, code)
+    assert error["message"].startswith(f"{message}. Request id: ")
+
+
+async def test_relay_may_drop_what_it_does_not_know(session):
+    """Fields that CometAPI does not document have no effect, and are seen to have come."""
+    body = {
+        **BODY,
+        "output_format": "png",
+        "stream": True,
+        "tools": [{"type": "web_search"}],
+        "background": "never heard of it",
+    }
+
+    async with (
+        Emulator(relay_drops=True) as emulator,
+        session.post(f"{emulator.base_url}/images/generations", json=body, headers=KEY) as response,
+    ):
+        answer = await response.json()
+
+    assert [item["output_format"] for item in answer["data"]] == ["png"]
+    assert "tools" not in answer
+    assert emulator.requests[0].json == body
+
+
+async def test_relay_drops_nothing_of_nothing(session):
+    """A body without fields is refused as ever."""
+    async with (
+        Emulator(relay_drops=True) as emulator,
+        session.post(f"{emulator.base_url}/images/generations", json=[], headers=KEY) as response,
+    ):
+        pass
+
+    assert response.status == 400
+
+
 async def test_remembers_requests(emulator, post):
     """A request can be inspected: how it came, and what it asked for."""
-    await post(headers={**KEY, "X-Colour": "red"}, seed=7)
+    await post(headers={**KEY, "X-Colour": "red"}, watermark=False)
     await post(data=b"not json")
 
     first, second = emulator.requests
     assert (first.method, first.path) == ("POST", "/v1/images/generations")
     assert first.headers["X-Colour"] == "red"
-    assert first.json == {**BODY, "seed": 7}
+    assert first.json == {**BODY, "watermark": False}
     assert second.json is None
     assert emulator.request_count == 2

@@ -10,6 +10,7 @@ from PIL import Image
 from seedream_async import _catalog
 
 MODEL = "doubao-seedream-5-0-260128"
+GROUP = {"sequential_image_generation": "auto"}
 
 
 @pytest.fixture
@@ -56,6 +57,70 @@ async def test_gets_base64(openai_client):
     files = [io.BytesIO(base64.b64decode(item.b64_json)) for item in response.data]
     pictures = [Image.open(file) for file in files]
     assert [(picture.format, picture.size) for picture in pictures] == [("PNG", (2560, 1440))] * 2
+
+
+async def test_gets_a_group(openai_client):
+    """Every image of a group is one to openai, and the usage is that of all."""
+    response = await openai_client.images.generate(model=MODEL, prompt="a cat", extra_body=GROUP)
+
+    assert len({image.url for image in response.data}) == 4
+    assert response.usage.total_tokens == 4 * 16_384
+
+
+async def test_gets_a_failed_image_in_a_group(emulator, openai_client):
+    """A failed image keeps its place; its error is among what openai does not know."""
+    emulator.fail_image_next(1)
+
+    response = await openai_client.images.generate(model=MODEL, prompt="a cat", extra_body=GROUP)
+
+    assert [bool(image.url) for image in response.data] == [True, False, True, True]
+    assert response.data[1].error["code"] == "OutputImageSensitiveContentDetected"
+    assert response.usage.generated_images == 3
+
+
+async def test_gets_nothing(emulator, openai_client):
+    """An answer of success may hold no image."""
+    emulator.empty_next()
+
+    response = await openai_client.images.generate(model=MODEL, prompt="a cat")
+
+    assert response.data == []
+    assert response.usage.generated_images == 0
+
+
+async def test_gets_the_error_of_all(emulator, openai_client):
+    """If all images failed, the error is among what openai does not know."""
+    emulator.fail_all_next(code="OutputImageRiskDetection")
+
+    response = await openai_client.images.generate(model=MODEL, prompt="a cat")
+
+    assert response.data == []
+    assert response.error["code"] == "OutputImageRiskDetection"
+
+
+async def test_gets_layers(openai_client):
+    """Layers are images; where they lie is among what openai does not know."""
+    response = await openai_client.images.generate(
+        model="seedream-5-0-pro-260628",
+        prompt="a cat",
+        extra_body={"layer_decomposition": True, "image": ["https://example.test/cat.png"]},
+    )
+
+    assert [image.z_index for image in response.data] == [0, 1, 2]
+    assert response.data[1].bounding_box["normalized"] == [0, 0, 1000, 620]
+
+
+async def test_gets_a_transparent_background(openai_client):
+    """A parameter that openai has too means the same."""
+    response = await openai_client.images.generate(
+        model="seedream-5-5-261028",
+        prompt="a cat",
+        background="transparent",
+        response_format="b64_json",
+    )
+
+    picture = Image.open(io.BytesIO(base64.b64decode(response.data[0].b64_json)))
+    assert (picture.format, picture.mode) == ("PNG", "RGBA")
 
 
 async def test_learns_of_a_wrong_key(emulator, openai_client):

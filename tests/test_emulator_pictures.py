@@ -162,3 +162,32 @@ def test_codes_are_unambiguous():
 
     assert len(codes) == 513
     assert clashes == []
+
+
+@pytest.mark.parametrize("size", SIZES[:6], ids=lambda size: "{}x{}".format(*size))
+def test_window_shows_the_same(size):
+    """Through a window the same picture is seen, and around it nothing."""
+    width, height = size
+    window = (width // 4, height // 3, width - width // 4, height - height // 5)
+    whole = opened(draw(*size, "png"))
+
+    framed = opened(_pictures.render.__wrapped__(*size, "png", b"a cat", window))
+
+    assert framed.mode == "RGBA"
+    assert framed.getchannel("A").getbbox() == window
+    assert set(framed.getchannel("A").crop(window).tobytes()) == {255}
+    assert framed.crop(window).convert("RGB").tobytes() == whole.crop(window).tobytes()
+
+
+@given(edges=st.lists(st.integers(0, 200), min_size=4, max_size=4))
+@settings(deadline=None, max_examples=50)
+def test_any_window_will_do(edges):
+    """A window may lie anywhere in the picture, and be empty."""
+    left, right, top, bottom = *sorted(edges[:2]), *sorted(edges[2:])
+
+    framed = opened(
+        _pictures.render.__wrapped__(200, 200, "png", b"a cat", (left, top, right, bottom))
+    )
+
+    empty = left == right or top == bottom
+    assert framed.getchannel("A").getbbox() == (None if empty else (left, top, right, bottom))

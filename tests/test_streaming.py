@@ -179,3 +179,14 @@ async def test_unknown_events_are_passed_on():
     events = [event async for event in stream_of(sample("oddities.200.sse"))]
 
     assert [type(event) for event in events] == [UnknownEvent] * 3 + [ImageSucceeded]
+
+
+async def test_a_closed_stream_is_over():
+    """After it was closed, nothing more comes, and what came is kept."""
+    stream = stream_of(sample("one-failed.200.sse"))
+    await anext(stream)
+
+    await stream.aclose()
+
+    assert [event async for event in stream] == []
+    assert len(stream.response.images) == 1
