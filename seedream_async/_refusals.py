@@ -67,7 +67,7 @@ _QUOTA_MEANING = Meaning(
 _MODEL_MEANING = Meaning(
     errors.NotFoundError, "Check the name of the model and that it is open to this account"
 )
-_BAD_REQUEST = Meaning(errors.BadRequestError, "Change the request; it was not billed")
+_BAD_REQUEST = Meaning(errors.BadRequestError, "Change the request")
 _BUSY = Meaning(errors.InternalServerError, "The service is not available now; try later", True)
 _UNKNOWN = Meaning(
     errors.OutcomeUnknownError,
@@ -141,14 +141,15 @@ def refusal(answer: Answer, payload: Any, asked: Asked, now: datetime) -> errors
     said = _REQUEST_ID.sub("", concealed(message, asked.secrets)).strip(" .")[:_MESSAGE_LENGTH]
     label = f"{answer.status} {code}" if code else str(answer.status)
     remedy = (meaning is _BAD_REQUEST and asked.remedy()) or meaning.remedy
-    return meaning.error(f"{label}: {said}. {remedy}", **facts)
+    billed = "" if meaning is _UNKNOWN else ". Nothing was billed"
+    return meaning.error(f"{label}: {said}. {remedy}{billed}", **facts)
 
 
 def _redirect(answer: Answer) -> errors.APIError:
     host = host_of(answer.headers.get("location", "")) or "the same host"
     return errors.NotFoundError(
         f"{answer.status}: the API redirects to {host}, and a paid request follows no redirect. "
-        "Check that base_url is right and ends in /v1",
+        "Check that base_url is right and ends in /v1. Nothing was billed",
         status_code=answer.status,
     )
 

@@ -595,7 +595,9 @@ def test_a_wrong_key_is_named(server, out, capsys, monkeypatch):
     told = capsys.readouterr().err
     (complaint,) = complaints(told)
     assert code == 3
-    assert complaint.endswith("Check the API key (COMETAPI_KEY) (1 more not sent)")
+    assert complaint.endswith(
+        "Check the API key (COMETAPI_KEY). Nothing was billed (1 more not sent)"
+    )
     assert "sk-of-somebody-else" not in told
     assert server.request_count == 1
     assert server.images_billed == 0
@@ -620,7 +622,9 @@ def test_a_base_url_without_v1_is_found_out(server, out, capsys, monkeypatch):
 
     (complaint,) = complaints(capsys.readouterr().err)
     assert code == 6
-    assert complaint.endswith("Check that COMETAPI_BASE_URL is right and ends in /v1")
+    assert complaint.endswith(
+        "Check that COMETAPI_BASE_URL is right and ends in /v1. Nothing was billed"
+    )
 
 
 def test_a_dead_port_is_named(out, capsys, monkeypatch, impatient):

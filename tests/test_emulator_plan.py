@@ -78,21 +78,19 @@ def test_fills_in_the_defaults():
 
     assert plan == Plan(
         model=LITE,
+        family=_catalog.FAMILIES[0],
         count=1,
         width=2048,
         height=2048,
         output_format="jpeg",
-        names_format=True,
         response_format="url",
         watermark=True,
         references=0,
-        counts_references=False,
         seed=plan.seed,
         stream=False,
         searches=False,
         layers=False,
         background="opaque",
-        names_background=False,
     )
 
 

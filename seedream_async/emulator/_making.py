@@ -15,7 +15,7 @@ from seedream_async import _files
 from ._pictures import Window
 from ._plan import Plan
 from ._refusals import Refusal, ark_id
-from ._scripts import Oddities, Outcome, Script
+from ._scripts import Oddities, Outcome, Problem, Script
 from ._store import Picture, Store
 from ._streams import Stream, frame
 
@@ -133,7 +133,7 @@ def _made(outcomes: Sequence[Outcome]) -> int:
     return sum(outcome.problem is None for outcome in outcomes)
 
 
-def _problem_of_all(outcomes: Sequence[Outcome]) -> Any:
+def _problem_of_all(outcomes: Sequence[Outcome]) -> Problem | None:
     """Why no image was made, if there was a problem with each."""
     return outcomes[0].problem if outcomes and not _made(outcomes) else None
 

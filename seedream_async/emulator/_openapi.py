@@ -50,9 +50,7 @@ def description() -> Schema:
         "components": {
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
             "schemas": {
-                "Request": {
-                    "oneOf": [form for family in _catalog.FAMILIES for form in _request(family)]
-                },
+                "Request": {"oneOf": _forms()},
                 "Images": _images(),
                 "Error": _error_envelope(),
                 "Models": _list_of_models(),
@@ -97,7 +95,11 @@ def _json(schema: str) -> Schema:
     return {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
 
 
-def _request(family: _catalog.Family) -> list[Schema]:
+def _forms() -> list[Schema]:
+    return [form for family in _catalog.FAMILIES for form in _forms_of(family)]
+
+
+def _forms_of(family: _catalog.Family) -> list[Schema]:
     """What the models of *family* take, apart by what rules out something else."""
     forms = [_form(family, family.name, {})]
     if family.layers:
@@ -139,13 +141,8 @@ def _form(family: _catalog.Family, title: str, special: Schema, needed: str = ""
 
 def _fields(family: _catalog.Family) -> Schema:
     """The fields. One that the model lacks may only be null."""
-    modes = family.optimize_modes
-    thinking = _one_of("auto", "enabled", "disabled")
-    mode = _one_of(*(modes or ("standard", "fast")))
-    most = {"type": ["integer", "null"], "minimum": 1, "maximum": _catalog.MAX_IMAGES}
-    scale = {"type": ["number", "null"], "minimum": 1, "maximum": 10}
     seed = {"type": ["integer", "null"], "minimum": -1, "maximum": 2**31 - 1}
-    group = "sequential_image_generation"
+    scale = {"type": ["number", "null"], "minimum": 1, "maximum": 10}
     return {
         "prompt": {"type": "string", "pattern": r"\S"},
         "size": _size(family),
@@ -154,15 +151,25 @@ def _fields(family: _catalog.Family) -> Schema:
         "watermark": _FLAG,
         "seed": _if(family.seed, seed),
         "guidance_scale": _if(family.guidance_scale, scale),
-        group: _if(family.group, _one_of("disabled", "auto")),
-        f"{group}_options": _if(family.group, _options({"max_images": most})),
         "output_format": _if(len(family.output_formats) > 1, _one_of("jpeg", "png")),
         "stream": _if(family.stream, _FLAG),
         "tools": _if(family.web_search, _TOOLS),
         "optimize_prompt": _FLAG,
-        "optimize_prompt_options": _if(modes != (), _options({"mode": mode, "thinking": thinking})),
         "layer_decomposition": _if(family.layers, {"enum": [False, None]}),
         "background": _if(family.background, _one_of("auto", "opaque")),
+        **_fields_with_options(family),
+    }
+
+
+def _fields_with_options(family: _catalog.Family) -> Schema:
+    most = {"type": ["integer", "null"], "minimum": 1, "maximum": _catalog.MAX_IMAGES}
+    modes = family.optimize_modes
+    mode = _one_of(*(modes or ("standard", "fast")))
+    rewriting = _options({"mode": mode, "thinking": _one_of("auto", "enabled", "disabled")})
+    return {
+        "sequential_image_generation": _if(family.group, _one_of("disabled", "auto")),
+        "sequential_image_generation_options": _if(family.group, _options({"max_images": most})),
+        "optimize_prompt_options": _if(modes != (), rewriting),
     }
 
 
@@ -225,8 +232,20 @@ _ERROR = _object("code message", code=_TEXT, message=_TEXT)
 
 
 def _images() -> Schema:
+    return _object(
+        "model created data usage",
+        model=_TEXT,
+        created=_NUMBER,
+        data={"type": "array", "items": _item()},
+        usage=_usage(),
+        tools=_TOOLS,
+        error=_ERROR,
+    )
+
+
+def _item() -> Schema:
     box = {"type": "array", "items": _NUMBER, "minItems": 4, "maxItems": 4}
-    item = _object(
+    return _object(
         "",
         url={"type": "string", "format": "uri"},
         b64_json={"type": "string", "contentEncoding": "base64"},
@@ -239,22 +258,16 @@ def _images() -> Schema:
         bounding_box=_object("absolute normalized", absolute=box, normalized=box),
         error=_ERROR,
     )
-    usage = _object(
+
+
+def _usage() -> Schema:
+    return _object(
         "generated_images output_tokens total_tokens",
         generated_images=_NUMBER,
         output_tokens=_NUMBER,
         total_tokens=_NUMBER,
         input_images=_NUMBER,
         tool_usage=_object("web_search", web_search=_NUMBER),
-    )
-    return _object(
-        "model created data usage",
-        model=_TEXT,
-        created=_NUMBER,
-        data={"type": "array", "items": item},
-        usage=usage,
-        tools=_TOOLS,
-        error=_ERROR,
     )
 
 

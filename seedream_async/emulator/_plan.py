@@ -8,6 +8,8 @@ from typing import Any
 
 from attrs import frozen
 
+from seedream_async import _catalog
+
 from . import _rules
 from ._references import Reference, check_layered, check_transparent, references
 from ._refusals import invalid, missing
@@ -38,60 +40,72 @@ class Plan:
     """
     What to make: *count* images of *width* by *height* pixels; *seed* tells prompts apart.
 
-    *names_format*, *names_background* and *counts_references* are whether the answer tells them:
-    only models with a choice do. With *layers*, the first image is the base of the others.
+    With *layers*, the first image is the base of the others.
     """
 
     model: str
+    family: _catalog.Family
     count: int
     width: int
     height: int
     output_format: str
-    names_format: bool
     response_format: str
     watermark: bool
     references: int
-    counts_references: bool
     seed: bytes
     stream: bool
     searches: bool
     layers: bool
     background: str
-    names_background: bool
+
+    @property
+    def names_format(self) -> bool:
+        """Whether the answer tells the format: only models with a choice do."""
+        return len(self.family.output_formats) > 1
+
+    @property
+    def names_background(self) -> bool:
+        """Whether the answer tells the background: only models that make one of a prompt do."""
+        return self.family.background is True and not self.family.background_edits
+
+    @property
+    def counts_references(self) -> bool:
+        """Whether the answer tells the number of references: only models that may charge do."""
+        return self.family.layers is True
 
 
 def make_plan(body: Any) -> Plan:
     """The plan for the decoded *body* of a request; raises `Refusal`."""
     asked = Asked.of(body)
-    family = asked.family
-    layers = asked.takes("layer_decomposition", family.layers) & asked.flag("layer_decomposition")
-    found = references(asked)
+    layers = _rules.flag_of(asked, "layer_decomposition", asked.family.layers)
     prompt = _prompt(asked, needed=not layers)
-    if layers:
-        check_layered(found)
+    found = _references_of(asked, layers=layers)
     width, height = size(asked, found, layers=layers)
-    _rules.prompt_options(asked)
-    _rules.guidance_scale(asked)
-    asked.takes("stream", family.stream)
     count = _rules.group(asked, len(found))
+    _rules.check_the_rest(asked)
     return Plan(
         model=asked.body["model"],
+        family=asked.family,
         count=1 + LAYERS if layers else count,
         width=width,
         height=height,
         output_format=_rules.output_format(asked),
-        names_format=len(family.output_formats) > 1,
         response_format=asked.choice("response_format", ("url", "b64_json"), "url"),
         watermark=asked.flag("watermark", default=True),
         references=len(found),
-        counts_references=family.layers is True,
         seed=_digest(prompt, _rules.seed(asked), found),
-        stream=asked.flag("stream"),
+        stream=_rules.flag_of(asked, "stream", asked.family.stream),
         searches=_rules.tools(asked),
         layers=layers,
         background=_background(asked, found),
-        names_background=family.background is True and not family.background_edits,
     )
+
+
+def _references_of(asked: Asked, *, layers: bool) -> list[Reference]:
+    found = references(asked)
+    if layers:
+        check_layered(found)
+    return found
 
 
 def _prompt(asked: Asked, *, needed: bool) -> str:

@@ -83,12 +83,16 @@ def _reference(text: Any) -> Reference:
     if not isinstance(text, str):
         raise invalid("image", "invalid url specified")
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-    if not (prefix := _DATA_URI.match(text)):
-        if not text.startswith(("http://", "https://")):
-            raise invalid("image", "invalid url specified")
-        return Reference(digest=digest)
+    if prefix := _DATA_URI.match(text):
+        return _known(digest, text[prefix.end() :])
+    if not text.startswith(("http://", "https://")):
+        raise invalid("image", "invalid url specified")
+    return Reference(digest=digest)
+
+
+def _known(digest: str, encoded: str) -> Reference:
     try:
-        content = base64.b64decode(text[prefix.end() :], validate=True)
+        content = base64.b64decode(encoded, validate=True)
     except ValueError:  # binascii's own, or what is not ASCII
         content = b""
     sniffed = _sniff.sniff(content[: _sniff.HEAD])

@@ -95,8 +95,21 @@ def output_format(asked: Asked) -> str:
     return asked.choice("output_format", ("jpeg", "png"), formats[0])
 
 
-def prompt_options(asked: Asked) -> None:
-    """How the prompt may be rewritten: checked, and without a consequence here."""
+def flag_of(asked: Asked, name: str, able: bool | None) -> bool:
+    """Whether something is wanted that not every model is *able* to do."""
+    return asked.takes(name, able) and asked.flag(name)
+
+
+def check_the_rest(asked: Asked) -> None:
+    """Check what is without a consequence here: how to keep to the prompt, and to rewrite it."""
+    _check_prompt_options(asked)
+    if asked.takes("guidance_scale", asked.family.guidance_scale) and not _is_within(
+        asked.body["guidance_scale"], 1, 10
+    ):
+        raise invalid("guidance_scale", "guidance_scale must be between 1 and 10")
+
+
+def _check_prompt_options(asked: Asked) -> None:
     name, modes = "optimize_prompt_options", asked.family.optimize_modes
     asked.flag("optimize_prompt")
     asked.takes(name, modes != ())
@@ -116,14 +129,6 @@ def seed(asked: Asked) -> int | None:
     if not _is_within(value, -1, 2**31 - 1, whole=True):
         raise invalid("seed", "seed must be between -1 and 2147483647")
     return int(value)
-
-
-def guidance_scale(asked: Asked) -> None:
-    """How close to the prompt to keep: checked, and without a consequence here."""
-    if asked.takes("guidance_scale", asked.family.guidance_scale) and not _is_within(
-        asked.body["guidance_scale"], 1, 10
-    ):
-        raise invalid("guidance_scale", "guidance_scale must be between 1 and 10")
 
 
 def tools(asked: Asked) -> bool:
