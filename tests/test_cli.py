@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pytest
 import rich.progress  # noqa: F401  loaded before there is a loop to block
-from blockbuster import blockbuster_ctx
 from PIL import Image
 
 from seedream_async import AsyncSeedream, RetryPolicy, __version__, _commands, cli
@@ -54,13 +53,11 @@ class FullFile(io.FileIO):
 
 
 @pytest.fixture(autouse=True)
-def no_blocking_calls():
+def no_blocking_calls(no_blocking_calls):
     """As in every test; only that the command prints on its own loop."""
-    with blockbuster_ctx("seedream_async") as caught:
-        write = caught.functions["io.BufferedWriter.write"]
-        write.can_block_in("_progress.py", {"show"})
-        write.can_block_in("_commands.py", {"emulator", "_tell"})
-        yield
+    write = no_blocking_calls.functions["io.BufferedWriter.write"]
+    write.can_block_in("_progress.py", {"show"})
+    write.can_block_in("_commands.py", {"emulator", "_tell"})
 
 
 @pytest.fixture
