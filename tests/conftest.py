@@ -68,6 +68,13 @@ async def client(emulator):
 
 
 @pytest.fixture
+async def session():
+    """Plain aiohttp, for what no client of ours would send."""
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
+        yield session
+
+
+@pytest.fixture
 async def mocked_client():
     """A client for use with `api`."""
     async with AsyncSeedream(api_key="sk-test-key", base_url=BASE_URL) as client:

@@ -32,12 +32,6 @@ async def client(emulator):
 
 
 @pytest.fixture
-async def session():
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
-        yield session
-
-
-@pytest.fixture
 async def link(client):
     """A link to an image; one request is counted and one image billed."""
     return (await client.generate("a cat")).data[0].url

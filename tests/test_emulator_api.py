@@ -6,7 +6,6 @@ import json
 import re
 from datetime import UTC, datetime
 
-import aiohttp
 import pytest
 from PIL import Image
 
@@ -23,12 +22,6 @@ REQUEST_ID = re.compile(r" \(request id: 20260709132817\d{9}[0-9a-f]{8}\)$")
 async def emulator():
     async with Emulator(clock=lambda: NOW) as emulator:
         yield emulator
-
-
-@pytest.fixture
-async def session():
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
-        yield session
 
 
 @pytest.fixture

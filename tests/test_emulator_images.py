@@ -4,7 +4,6 @@ import base64
 import io
 from datetime import UTC, datetime
 
-import aiohttp
 import pytest
 import yarl
 from PIL import Image, ImageChops
@@ -26,12 +25,6 @@ FILTERED = {
 async def emulator():
     async with Emulator(clock=lambda: NOW) as emulator:
         yield emulator
-
-
-@pytest.fixture
-async def session():
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
-        yield session
 
 
 @pytest.fixture

@@ -32,12 +32,6 @@ async def emulator():
 
 
 @pytest.fixture
-async def session():
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
-        yield session
-
-
-@pytest.fixture
 def post(emulator, session):
     """Ask for a stream of two images."""
 
