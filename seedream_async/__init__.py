@@ -40,6 +40,15 @@ if TYPE_CHECKING:
         StorageError,
     )
     from ._estimate import Estimate, estimate
+    from ._events import (
+        Attempt,
+        AttemptEnded,
+        AttemptStarted,
+        CallEnded,
+        DownloadEnded,
+        Event,
+        RetryScheduled,
+    )
     from ._fanout import FanOut
     from ._models import (
         Image,
@@ -56,9 +65,10 @@ if TYPE_CHECKING:
     )
     from ._request import GenerateRequest
     from ._results import Failure, Result, Success
-    from ._retry import RetryPolicy, Timeout
+    from ._retry import RetryPolicy
     from ._sizes import size_for
     from ._streaming import EventStream
+    from ._timeout import Timeout
     from ._traffic import Limits
 else:
     # Hidden from type checkers, for which it would make every misspelt name an Any.
@@ -77,11 +87,17 @@ __all__ = [
     "APIStatusError",
     "APITimeoutError",
     "AsyncSeedream",
+    "Attempt",
+    "AttemptEnded",
+    "AttemptStarted",
     "AuthenticationError",
     "BadRequestError",
+    "CallEnded",
     "ContentPolicyError",
+    "DownloadEnded",
     "DownloadError",
     "Estimate",
+    "Event",
     "EventStream",
     "Failure",
     "FanOut",
@@ -108,6 +124,7 @@ __all__ = [
     "RateLimitError",
     "Result",
     "RetryPolicy",
+    "RetryScheduled",
     "SavedImage",
     "SeedreamError",
     "StorageError",
@@ -127,10 +144,12 @@ _MODULES = (
     "_errors",
     "_sizes",
     "_estimate",
+    "_events",
     "_models",
     "_request",
     "_results",
     "_retry",
+    "_timeout",
     "_traffic",
     "_fanout",
     "_streaming",

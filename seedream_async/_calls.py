@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import math
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -12,13 +11,17 @@ from typing import TypeVar
 
 from attrs import evolve, frozen
 
-from . import _catalog, _retry, _validate, _wire
+from . import _catalog, _estimate, _retry, _validate, _wire
+from ._attempts import Call
+from ._errors import APIError
 from ._http import Asked, Piece
 from ._models import ImagesResponse, ModelInfo
 from ._references import References
+from ._reporting import Reporter
 from ._request import GenerateRequest
-from ._retry import RetryPolicy, Timeout
+from ._retry import RetryPolicy
 from ._streaming import EventStream, Save
+from ._timeout import Bounds, Timeout
 from ._traffic import Traffic
 from ._transport import ApiTransport
 
@@ -30,9 +33,18 @@ _PATH = "/images/generations"
 class Prepared:
     """A request that is ready to be sent."""
 
+    model: str
     pieces: tuple[Piece, ...]
     headers: Mapping[str, str] | None
     asked: Asked
+
+
+@frozen(kw_only=True)
+class Effort:
+    """How long and how hard to try: what one call says otherwise than its client."""
+
+    timeout: Timeout | float | None = None
+    retry: RetryPolicy | None = None
 
 
 class Calls:
@@ -42,6 +54,7 @@ class Calls:
         self,
         api: ApiTransport,
         traffic: Traffic,
+        report: Reporter,
         *,
         key: str,
         model: str,
@@ -51,21 +64,25 @@ class Calls:
     ) -> None:
         self._api = api
         self._traffic = traffic
+        self._report = report
         self._key = key
         self._model = model
         self._timeout = timeout
         self._retry = retry
         self._validation = validation
         self._references = References()
+        self._numbers = itertools.count(1)
+        self._budget = _retry.Budget(traffic.limits.retry_budget)
 
     async def models(self) -> tuple[ModelInfo, ...]:
         """The models that the key may use, as `GET /models` lists them. Free of charge."""
+        asked = Asked(secrets=(self._key,), free=True)
 
-        async def attempt(left: Timeout) -> tuple[ModelInfo, ...]:
-            answer = await self._api.send("GET", "/models", timeout=left)
-            return _wire.parse_models(answer, Asked(secrets=(self._key,)), datetime.now(UTC))
+        async def attempt() -> tuple[ModelInfo, ...]:
+            answer = await self._api.send("GET", "/models", bounds=self._timeout.bounds())
+            return _wire.parse_models(answer, asked, datetime.now(UTC))
 
-        return await self._retried(None, attempt)
+        return await _retry.run(attempt, self._retry, self._budget)
 
     @contextlib.asynccontextmanager
     async def prepared(
@@ -85,68 +102,120 @@ class Calls:
         )
         async with self._references.resolve(request.image or (), judge, rules) as references:
             yield Prepared(
+                model=model,
                 pieces=_wire.build(request, model=model, references=references, stream=stream),
                 headers=request.extra_headers,
-                asked=Asked(
-                    secrets=(self._key, request.prompt),
-                    remedy=lambda: _validate.remedy_for(request, model, stream=stream),
-                ),
+                asked=self._asked(request, model, stream=stream),
             )
 
-    async def answer(self, prepared: Prepared, timeout: Timeout | float | None) -> ImagesResponse:
-        async def attempt(left: Timeout) -> ImagesResponse:
-            answer = await self._api.send(
-                "POST", _PATH, prepared.pieces, timeout=left, headers=prepared.headers
-            )
-            return _wire.parse(answer, prepared.asked, datetime.now(UTC))
+    def _asked(self, request: GenerateRequest, model: str, *, stream: bool) -> Asked:
+        images = _estimate.most_images(request, model)
+        return Asked(
+            secrets=(self._key, request.prompt),
+            remedy=lambda: _validate.remedy_for(request, model, stream=stream),
+            images=images,
+            most_bytes=_wire.most_bytes(request, images),
+        )
 
-        async with self._traffic.slot():
-            return await self._retried(timeout, attempt)
+    async def answer(self, prepared: Prepared, effort: Effort) -> ImagesResponse:
+        async with self._traffic.slot(), self._call(prepared) as call:
+
+            async def attempt(bounds: Bounds) -> ImagesResponse:
+                answer = await self._api.send(
+                    "POST",
+                    _PATH,
+                    prepared.pieces,
+                    bounds=bounds,
+                    headers=prepared.headers,
+                    on_sent=call.note_sent,
+                    most_bytes=prepared.asked.most_bytes,
+                )
+                return _wire.parse(answer, prepared.asked, datetime.now(UTC))
+
+            response = await self._retried(call, prepared, effort, attempt)
+            call.images = len(response.images)
+            return evolve(response, attempts=call.attempts)
 
     @contextlib.asynccontextmanager
     async def stream(
-        self, prepared: Prepared, timeout: Timeout | float | None, save: Save | None
+        self, prepared: Prepared, effort: Effort, save: Save | None
     ) -> AsyncIterator[EventStream]:
         """The events that answer *prepared*; the connection is closed with the block."""
-        async with self._traffic.slot(), contextlib.AsyncExitStack() as stack:
-            yield await self._retried(timeout, lambda left: self._open(prepared, left, save, stack))
+        async with (
+            self._traffic.slot(),
+            self._call(prepared) as call,
+            contextlib.AsyncExitStack() as stack,
+        ):
+            open_stream = partial(self._open, prepared, save, call, stack)
+            events = await self._retried(call, prepared, effort, open_stream)
+            events.attempts = call.attempts
+            try:
+                yield events
+            finally:
+                call.images = len(events.response.images)
+                call.unfinished = not events.completed
+
+    @contextlib.asynccontextmanager
+    async def _call(self, prepared: Prepared) -> AsyncIterator[Call]:
+        """One call, told of when it ends, however it does."""
+        call = Call(next(self._numbers), prepared.model, self._report)
+        failure: BaseException | None = None
+        try:
+            yield call
+        except BaseException as exc:
+            failure = exc
+            raise
+        finally:
+            call.ended(failure)
 
     async def _open(
         self,
         prepared: Prepared,
-        left: Timeout,
         save: Save | None,
+        call: Call,
         stack: contextlib.AsyncExitStack,
+        bounds: Bounds,
     ) -> EventStream:
         """One attempt to open a stream. What it opens is left to *stack* if it succeeds."""
         async with contextlib.AsyncExitStack() as attempt:
             stream = await attempt.enter_async_context(
                 self._api.open(
-                    "POST", _PATH, prepared.pieces, timeout=left, headers=prepared.headers
+                    "POST",
+                    _PATH,
+                    prepared.pieces,
+                    bounds=bounds,
+                    headers=prepared.headers,
+                    on_sent=call.note_sent,
                 )
             )
             if stream.is_event_stream:
                 events = EventStream(stream, prepared.asked, save)
             else:
-                response = _wire.parse(await stream.read(), prepared.asked, datetime.now(UTC))
+                answer = await stream.read(prepared.asked.most_bytes)
+                response = _wire.parse(answer, prepared.asked, datetime.now(UTC))
                 events = EventStream.of_response(response, stream, prepared.asked, save)
             attempt.push_async_callback(events.aclose)
             stack.push_async_exit(attempt.pop_all())
             return events
 
     async def _retried(
-        self, timeout: Timeout | float | None, attempt: Callable[[Timeout], Awaitable[_T]]
+        self,
+        call: Call,
+        prepared: Prepared,
+        effort: Effort,
+        attempt: Callable[[Bounds], Awaitable[_T]],
     ) -> _T:
         """Call *attempt* with what is left of the time, as often as the policy allows."""
-        limits = self._timeout if timeout is None else Timeout.of(timeout)
-        remaining = _countdown(limits.total)
-        return await _retry.run(
-            lambda: attempt(evolve(limits, total=remaining())), self._retry, remaining=remaining
-        )
-
-
-def _countdown(total: float | None) -> Callable[[], float]:
-    """A clock that starts now and tells how many seconds of *total* are left, never quite none."""
-    now = asyncio.get_running_loop().time
-    end = math.inf if total is None else now() + total
-    return lambda: max(end - now(), 0.001)
+        timeout = self._timeout if effort.timeout is None else Timeout.of(effort.timeout)
+        bounds = timeout.bounds(prepared.asked.images)
+        try:
+            return await _retry.run(
+                lambda: call.attempt(lambda: attempt(bounds.after(call.elapsed()))),
+                effort.retry or self._retry,
+                self._budget,
+                remaining=lambda: bounds.after(call.elapsed()).left,
+                on_retry=call.retry_scheduled,
+            )
+        except APIError as error:
+            failure = call.failure(error)
+        raise failure

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import warnings
 from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
-from attrs import evolve
 
 from . import _catalog, _files
-from ._calls import Calls
+from ._calls import Calls, Effort
 from ._errors import InvalidRequestError
 from ._fanout import FanOut, Source
 from ._link_transport import LinkTransport
 from ._models import Image, ImagesResponse, ModelInfo, SavedImage
+from ._reporting import OnEvent, Reporter
 from ._request import (
     Background,
     GenerateRequest,
@@ -29,10 +30,12 @@ from ._request import (
     Size,
     Tool,
 )
-from ._retry import RetryPolicy, Timeout
+from ._retry import Budget, RetryPolicy
 from ._saving import Saver
+from ._sessions import Lifetime
 from ._settings import checked_base_url, checked_key
 from ._streaming import EventStream, Save
+from ._timeout import Bounds, Timeout
 from ._traffic import Limits, Traffic
 from ._transport import ApiTransport
 from ._validate import Validation
@@ -46,7 +49,8 @@ class AsyncSeedream:
     seconds; a number is the total of a call. A lent *session* is used for the API only, and
     neither changed nor closed. *validation* is what happens to a request that the catalogue finds
     wrong: `strict` refuses it where the API's own pages leave no doubt and warns otherwise, `warn`
-    only warns, `off` sends it. Raises `InvalidRequestError` if there is no key.
+    only warns, `off` sends it. *on_event* is called with every `Event`, on the event loop. A client
+    belongs to the event loop that first uses it. Raises `InvalidRequestError` if there is no key.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class AsyncSeedream:
         limits: Limits | None = None,
         session: aiohttp.ClientSession | None = None,
         validation: Validation = "strict",
+        on_event: OnEvent | None = None,
     ) -> None:
         self.model: str = model
         self.base_url: str = checked_base_url(base_url)
@@ -67,19 +72,21 @@ class AsyncSeedream:
         limits, retry = limits or Limits(), retry or RetryPolicy()
         timeout = Timeout() if timeout is None else Timeout.of(timeout)
         self._width = limits.concurrency
+        report, bounds = Reporter(on_event), timeout.bounds()
         self._api = ApiTransport(self.base_url, key, session)
-        self._links = LinkTransport(evolve(timeout, total=None))
-        self._saver = Saver(self._links, retry)
+        self._links = LinkTransport(Bounds(connect=bounds.connect, read=bounds.read))
+        self._saver = Saver(self._links, retry, Budget(limits.retry_budget), report)
         self._calls = Calls(
             self._api,
             Traffic(limits),
+            report,
             key=key,
             model=model,
             timeout=timeout,
             retry=retry,
             validation=validation,
         )
-        self._closed = False
+        self._lifetime = Lifetime()
 
     def __repr__(self) -> str:
         return f"AsyncSeedream(base_url={self.base_url!r}, model={self.model!r})"
@@ -97,9 +104,17 @@ class AsyncSeedream:
 
     async def aclose(self) -> None:
         """Close the connections. The client is of no use afterwards."""
-        self._closed = True
+        self._lifetime.end()
         await self._api.aclose()
         await self._links.aclose()
+
+    def __del__(self) -> None:
+        lifetime: Lifetime | None = getattr(self, "_lifetime", None)
+        if lifetime is not None and lifetime.in_use:
+            problem = f"unclosed {self!r}: use `async with`, or await aclose()"
+            warnings.warn(problem, ResourceWarning, stacklevel=1, source=self)
+            self._api.abandon()
+            self._links.abandon()
 
     async def generate(
         self,
@@ -124,6 +139,7 @@ class AsyncSeedream:
         extra_headers: Mapping[str, str] | None = None,
         save_to: str | os.PathLike[str] | None = None,
         timeout: Timeout | float | None = None,
+        retry: RetryPolicy | None = None,
     ) -> ImagesResponse:
         """
         Make one image, or a group of them, and save them if *save_to* is a file or a folder.
@@ -152,12 +168,13 @@ class AsyncSeedream:
             extra_body=extra_body,
             extra_headers=extra_headers,
         )
-        self._check_open()
+        self._lifetime.check()
+        effort = Effort(timeout=timeout, retry=retry)
         async with self._calls.prepared(request) as prepared:
             if save_to is None:
-                return await self._calls.answer(prepared, timeout)
+                return await self._calls.answer(prepared, effort)
             place = await _files.in_thread(_files.open_place, save_to, field="save_to")
-            response = await self._calls.answer(prepared, timeout)
+            response = await self._calls.answer(prepared, effort)
         return await self._saver.save_all(response, place)
 
     @contextlib.asynccontextmanager
@@ -184,6 +201,7 @@ class AsyncSeedream:
         extra_headers: Mapping[str, str] | None = None,
         save_to: str | os.PathLike[str] | None = None,
         timeout: Timeout | float | None = None,
+        retry: RetryPolicy | None = None,
     ) -> AsyncIterator[EventStream]:
         """
         As `generate`, with each image as soon as it is finished: `async with`, then `async for`.
@@ -212,10 +230,11 @@ class AsyncSeedream:
             extra_body=extra_body,
             extra_headers=extra_headers,
         )
-        self._check_open()
+        self._lifetime.check()
         async with self._calls.prepared(request, stream=True) as prepared:
             save = await self._saving_of(request, save_to)
-            async with self._calls.stream(prepared, timeout, save) as events:
+            effort = Effort(timeout=timeout, retry=retry)
+            async with self._calls.stream(prepared, effort, save) as events:
                 yield events
 
     def generate_many(
@@ -224,6 +243,8 @@ class AsyncSeedream:
         *,
         concurrency: int | None = None,
         save_to: str | os.PathLike[str] | None = None,
+        timeout: Timeout | float | None = None,
+        retry: RetryPolicy | None = None,
     ) -> FanOut:
         """
         Answer *requests*, at most *concurrency* at once, and save the images in folder *save_to*.
@@ -245,10 +266,11 @@ class AsyncSeedream:
             return await self._saver.save_all(response, place.named(f"{index:06d}"))
 
         async def answer(request: GenerateRequest) -> ImagesResponse:
-            self._check_open()
+            self._lifetime.check()
             async with self._calls.prepared(request) as prepared:
-                return await self._calls.answer(prepared, None)
+                return await self._calls.answer(prepared, effort)
 
+        effort = Effort(timeout=timeout, retry=retry)
         width = self._width if concurrency is None else concurrency
         return FanOut(requests, answer, save, prepare=prepare, width=width)
 
@@ -260,6 +282,7 @@ class AsyncSeedream:
 
         Raises `DownloadError` if it cannot be had, `StorageError` if it cannot be written.
         """
+        self._lifetime.check()
         if isinstance(image, str):
             image = Image(url=image)
         if not (image.url or image.b64_json):
@@ -269,7 +292,7 @@ class AsyncSeedream:
 
     async def models(self) -> tuple[ModelInfo, ...]:
         """The models that the key may use, as `GET /models` lists them. Free of charge."""
-        self._check_open()
+        self._lifetime.check()
         return await self._calls.models()
 
     async def _saving_of(
@@ -284,7 +307,3 @@ class AsyncSeedream:
             return await self._saver.save(image, place.nth(index, count) if place.stem else place)
 
         return save
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise RuntimeError("this client is closed")

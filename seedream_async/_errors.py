@@ -3,7 +3,7 @@ The errors, and nothing else: what went wrong, whether it may have been billed, 
 
 SeedreamError
 ├── InvalidRequestError (ValueError)      refused here; nothing was sent
-├── APIError                              .request_id .possibly_billed .retryable
+├── APIError                              .request_id .possibly_billed .retryable .attempts
 │   ├── APIConnectionError                never left this machine: safe to send again
 │   │   └── APITimeoutError (TimeoutError)
 │   ├── OutcomeUnknownError               sent, no trustworthy answer: may be billed
@@ -52,11 +52,13 @@ class APIError(SeedreamError):
     *possibly_billed* is false only if the request provably never left or was refused.
     *retryable* tells that sending it again can neither be paid for twice nor is pointless.
     *response* holds what had arrived, or could be understood, before the failure, if anything.
+    *attempts* tells what became of each attempt, as values of class `Attempt`.
     """
 
     request_id: str | None = None
     possibly_billed: bool = False
     retryable: bool = False
+    attempts: tuple[Any, ...] = ()  # of Attempt: the vocabulary knows no values
     response: Any = None  # an ImagesResponse: the vocabulary knows no models
 
 
@@ -73,12 +75,14 @@ class OutcomeUnknownError(APIError):
     The request was sent, and no trustworthy answer came back: it may have been billed.
 
     *elapsed* is in seconds. *status_code* is set if a gateway answered in the API's place.
+    *final* tells that the answer asked not to be repeated (`x-should-retry: false`).
     """
 
     possibly_billed: bool = True
     elapsed: float | None = None
     status_code: int | None = None
     code: str | None = None
+    final: bool = False
 
 
 class APIStatusError(APIError):

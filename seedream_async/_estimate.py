@@ -12,6 +12,8 @@ from ._errors import InvalidRequestError
 from ._request import GenerateRequest
 from ._sizes import areas_of
 
+_MAKES_MANY = {"sequential_image_generation", "layer_decomposition"}
+
 
 @frozen(kw_only=True)
 class Estimate:
@@ -54,6 +56,13 @@ def estimate(
         currency=prices[0].currency,
         source="; ".join(dict.fromkeys(map(_source_of, prices))),
     )
+
+
+def most_images(request: GenerateRequest, model: str) -> int:
+    """How many images an answer to *request* by *model* may have at most."""
+    if (request.extra_body or {}).keys() & _MAKES_MANY:  # on the caller's own account
+        return max(MAX_IMAGES, 1 + MAX_LAYERS)
+    return _images_of(request, _catalog.family_of(model))[1]
 
 
 def _amount_of(

@@ -26,11 +26,16 @@ Piece: TypeAlias = bytes | Encoded
 
 @frozen
 class Answer:
-    """What came back: *headers* have lower-case names, *body* is whole."""
+    """
+    What came back, *elapsed* seconds after the request began: *headers* have lower-case names.
+
+    *body* is whole, save for a refusal of more than 64 KiB.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    elapsed: float | None = None
 
 
 @frozen
@@ -39,8 +44,13 @@ class Asked:
     What an answer is read against.
 
     *secrets* are the texts (key, prompt) that no message may repeat. *remedy* tells what the
-    catalogue knows to be wrong with the request, for the case that the service refuses it.
+    catalogue knows to be wrong with the request, for the case that the service refuses it. At most
+    *images* are made, and the answer has at most *most_bytes*. A request that is *free* can be
+    repeated whatever became of it.
     """
 
     secrets: Sequence[str] = field(default=(), repr=False)
     remedy: Callable[[], str | None] = lambda: None
+    images: int = 1
+    most_bytes: int = 16 * 1024 * 1024
+    free: bool = False

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from attrs import field, frozen
 
 from . import _links
+from ._events import Attempt
 
 # What may stand between width and height in input; only "x" is sent.
 _TIMES = re.compile(r"(?<=\d)\s*[xX×*]\s*(?=\d)")  # noqa: RUF001
@@ -100,8 +101,9 @@ class ImagesResponse:
     """
     An answer of the API. *created* is in seconds since 1970.
 
-    *files* is filled by `save_to`, in the order of `images`. *extra* holds fields that this
-    version does not know, *raw* the decoded answer as it came.
+    *files* is filled by `save_to`, in the order of `images`. *attempts* tells what became of each
+    attempt to get the answer. *extra* holds fields that this version does not know, *raw* the
+    decoded answer as it came.
     """
 
     created: int = 0
@@ -110,6 +112,7 @@ class ImagesResponse:
     model: str | None = None
     request_id: str | None = None
     files: tuple[SavedImage, ...] = ()
+    attempts: tuple[Attempt, ...] = field(default=(), repr=False, eq=False)
     extra: Mapping[str, Any] = field(factory=dict, repr=False)
     raw: Mapping[str, Any] = field(factory=dict, repr=False, eq=False)
 

@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from . import _errors as errors
+from ._doubt import outcome_unknown
 from ._http import Answer, Asked
 from ._links import host_of, redacted
 from ._retry import parse_retry_after
@@ -69,10 +70,7 @@ _MODEL_MEANING = Meaning(
 )
 _BAD_REQUEST = Meaning(errors.BadRequestError, "Change the request")
 _BUSY = Meaning(errors.InternalServerError, "The service is not available now; try later", True)
-_UNKNOWN = Meaning(
-    errors.OutcomeUnknownError,
-    "The image may have been made and billed: check the account before sending it again",
-)
+_UNKNOWN = Meaning(errors.OutcomeUnknownError, "")
 _BY_STATUS = {
     401: _KEY_MEANING,
     402: _QUOTA_MEANING,
@@ -80,19 +78,19 @@ _BY_STATUS = {
         errors.PermissionDeniedError, "Check the rights of the key, and that no firewall interferes"
     ),
     404: Meaning(errors.NotFoundError, "Check the model and that base_url ends in /v1"),
-    408: _UNKNOWN,
     413: Meaning(errors.BadRequestError, "Send fewer or smaller references, or links to them"),
     425: _BUSY,
     429: Meaning(errors.RateLimitError, "Lower the concurrency or wait", True),
 }
 
 
-def meaning_of(status: int, code: str | None, *, told_when: bool) -> Meaning:
+def meaning_of(status: int, code: str | None, *, told_when: bool, free: bool = False) -> Meaning:
     """
     Tell what an error answer means.
 
     *told_when* is whether the answer said when to come back: a 503 that does has refused the
-    request, one that does not may come from a gateway that gave up on it.
+    request, one that does not may come from a gateway that gave up on it. What becomes of a
+    request that is *free* does not matter.
     """
     base = (code or "").partition(".")[0]
     for codes, meaning in (
@@ -106,11 +104,13 @@ def meaning_of(status: int, code: str | None, *, told_when: bool) -> Meaning:
         return _CONTENT_MEANING
     if status in _BY_STATUS:
         return _BY_STATUS[status]
+    if status == 408:
+        return _BUSY if free else _UNKNOWN
     if status < 500:
         return _BAD_REQUEST
     if status == 500 and base == "invalid_request":
         return _BAD_REQUEST
-    if status in _NEVER_REACHED or (status == 503 and told_when):
+    if free or status in _NEVER_REACHED or (status == 503 and told_when):
         return _BUSY
     return _UNKNOWN
 
@@ -123,26 +123,23 @@ def refusal(answer: Answer, payload: Any, asked: Asked, now: datetime) -> errors
     if status < 400:
         return _redirect(answer)
     message = _text(error.get("message")) or kind_of(answer)
+    said = _REQUEST_ID.sub("", concealed(message, asked.secrets)).strip(" .")[:_MESSAGE_LENGTH]
+    what = f"{answer.status} {code}: {said}" if code else f"{answer.status}: {said}"
+    final = answer.headers.get("x-should-retry", "").strip().lower() == "false"
     retry_after = parse_retry_after(answer.headers, now)
-    meaning = meaning_of(status, code, told_when=retry_after is not None)
+    meaning = meaning_of(status, code, told_when=retry_after is not None, free=asked.free)
     facts: dict[str, Any] = {
         "request_id": request_id_of(answer, message),
         "status_code": answer.status,
         "code": code,
     }
-    if issubclass(meaning.error, errors.APIStatusError):
-        facts |= {
-            "type": kind,
-            "param": _text(error.get("param")),
-            "retry_after": retry_after,
-            "retryable": meaning.retryable,
-            "body": excerpt(answer.body, asked.secrets),
-        }
-    said = _REQUEST_ID.sub("", concealed(message, asked.secrets)).strip(" .")[:_MESSAGE_LENGTH]
-    label = f"{answer.status} {code}" if code else str(answer.status)
+    if meaning is _UNKNOWN:
+        return outcome_unknown(what, answer.elapsed, final=final, **facts)
+    facts |= {"type": kind, "param": _text(error.get("param")), "retry_after": retry_after}
+    facts |= {"retryable": meaning.retryable and not final}
     remedy = (meaning is _BAD_REQUEST and asked.remedy()) or meaning.remedy
-    billed = "" if meaning is _UNKNOWN else ". Nothing was billed"
-    return meaning.error(f"{label}: {said}. {remedy}{billed}", **facts)
+    body = excerpt(answer.body, asked.secrets)
+    return meaning.error(f"{what}. {remedy}. Nothing was billed", body=body, **facts)
 
 
 def _redirect(answer: Answer) -> errors.APIError:

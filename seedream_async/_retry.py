@@ -2,7 +2,7 @@
 Whether to try again and when, as plain functions; and the one loop that obeys them.
 
 A paid request is sent again only if it never left, or if the service refused it. That is what
-`APIError.retryable` says; nothing here looks further.
+`APIError.retryable` says; only who opts in to being billed twice has an unknown outcome repeated.
 """
 
 from __future__ import annotations
@@ -16,14 +16,36 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
-from attrs import field, frozen, validators
+from attrs import field, frozen
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
-from ._errors import APIError, DownloadError, SeedreamError
+from ._errors import (
+    APIError,
+    DownloadError,
+    InvalidRequestError,
+    OutcomeUnknownError,
+    SeedreamError,
+)
 
 _T = TypeVar("_T")
 # Not float(): it also takes "nan", "1_0" and Arabic digits.
-_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
+_NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
+_LONGEST = 86_400.0  # seconds: nobody waits for longer
+
+
+def _check_attempts(_: Any, __: Any, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InvalidRequestError(
+            f"attempts must be a whole number from 1, not {value!r}", field="attempts"
+        )
+
+
+def _check_wait(_: Any, attribute: Any, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise InvalidRequestError(
+            f"{attribute.name} must be a number of seconds from 0, not {value!r}",
+            field=attribute.name,
+        )
 
 
 @frozen(kw_only=True)
@@ -34,40 +56,44 @@ class RetryPolicy:
     At most *attempts* in all. The wait before attempt n + 1 is random, up to
     `wait_initial * 2 ** (n - 1)`, and never above *wait_max*. A service that asks for more than
     *max_retry_after* is not waited for: its error is raised at once.
+
+    With *resend_unknown*, a request whose outcome is unknown is sent again too, **and may be paid
+    for twice**; `attempts` of the response tells. Raises `InvalidRequestError` for nonsense.
     """
 
-    attempts: int = field(default=5, validator=validators.ge(1))
-    wait_initial: float = field(default=1.0, validator=validators.ge(0))
-    wait_max: float = field(default=30.0, validator=validators.ge(0))
-    max_retry_after: float = field(default=120.0, validator=validators.ge(0))
+    attempts: int = field(default=5, validator=_check_attempts)
+    wait_initial: float = field(default=1.0, validator=_check_wait)
+    wait_max: float = field(default=30.0, validator=_check_wait)
+    max_retry_after: float = field(default=120.0, validator=_check_wait)
+    resend_unknown: bool = False
 
 
-def _limit(default: float | None) -> Any:
-    return field(default=default, validator=validators.optional(validators.gt(0)))
-
-
-@frozen
-class Timeout:
+class Budget:
     """
-    Limits in seconds; `None` is no limit.
+    The retries that a client may still spend, so that an outage is not answered with a storm.
 
-    *total* bounds a whole call with its retries and waits; its clock starts when the call gets
-    its slot. *connect* bounds making one connection, *read* the silence between two reads: an
-    image takes 20 to 120 s, in silence.
+    Each takes one of at most *size*; each success gives one back.
     """
 
-    total: float | None = _limit(600.0)
-    connect: float | None = _limit(15.0)
-    read: float | None = _limit(300.0)
+    def __init__(self, size: int) -> None:
+        self._size = self._left = size
 
-    @classmethod
-    def of(cls, value: Timeout | float) -> Timeout:
-        """A plain number is the total."""
-        return value if isinstance(value, Timeout) else cls(total=value)
+    def take(self) -> bool:
+        """Spend one retry; false if there is none."""
+        if not self._left:
+            return False
+        self._left -= 1
+        return True
+
+    def give(self) -> None:
+        """Note a success."""
+        self._left = min(self._size, self._left + 1)
 
 
-def should_retry(error: BaseException) -> bool:
-    """Tell whether another attempt is free, and could end differently."""
+def should_retry(error: BaseException, policy: RetryPolicy) -> bool:
+    """Tell whether another attempt is free, or wanted all the same, and could end differently."""
+    if isinstance(error, OutcomeUnknownError):
+        return policy.resend_unknown and not error.final
     return isinstance(error, APIError | DownloadError) and error.retryable
 
 
@@ -79,21 +105,46 @@ def compute_wait(policy: RetryPolicy, error: BaseException, attempt: int, jitter
     """
     exponent = min(attempt - 1, 60)
     backoff = jitter * min(policy.wait_max, policy.wait_initial * 2.0**exponent)
-    return max(backoff, getattr(error, "retry_after", None) or 0.0)
+    return max(backoff, _asked_by(error))
+
+
+def why_stop(
+    policy: RetryPolicy, error: BaseException, attempt: int, wait: float, left: float
+) -> str | None:
+    """
+    Why there is no attempt after the failed *attempt*: empty if it was the last one allowed.
+
+    *left* seconds remain.
+    """
+    if attempt >= policy.attempts:
+        return ""
+    if (asked := _asked_by(error)) > policy.max_retry_after:
+        return f"the service asks for {asked:g} s, more than max_retry_after"
+    if wait >= left:
+        return f"a wait of {wait:.1f} s would outlast the total time-out"
+    return None
+
+
+def _asked_by(error: BaseException) -> float:
+    """The seconds that the service asked for, 0 if it did not."""
+    return getattr(error, "retry_after", None) or 0.0
 
 
 def parse_retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     """
-    Seconds until the service wants to see us again, or nothing if it does not say.
+    Seconds until the service wants to see us again, at most a day; nothing if it does not say.
 
     A date is measured against the answer's own `Date`, so that a wrong clock here does no harm.
+    `retry-after-ms`, which OpenAI's clients know, is the more exact and goes first.
     """
-    value = headers.get("retry-after", "").strip()
-    if _SECONDS.fullmatch(value):
-        return float(value)
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        value = headers.get(name, "").strip()
+        if _NUMBER.fullmatch(value):
+            return min(float(value) * unit, _LONGEST)
     if (at := _parse_date(value)) is None:
         return None
-    return max(0.0, (at - (_parse_date(headers.get("date", "")) or now)).total_seconds())
+    seconds = (at - (_parse_date(headers.get("date", "")) or now)).total_seconds()
+    return min(max(0.0, seconds), _LONGEST)
 
 
 def _parse_date(value: str) -> datetime | None:
@@ -104,50 +155,90 @@ def _parse_date(value: str) -> datetime | None:
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
+class _Course:
+    """The course of one call: what tenacity asks, answered by the functions above."""
+
+    def __init__(
+        self,
+        policy: RetryPolicy,
+        budget: Budget,
+        remaining: Callable[[], float],
+        jitter: Callable[[], float],
+        on_retry: Callable[[int, SeedreamError, float], None],
+    ) -> None:
+        self._policy = policy
+        self._budget = budget
+        self._remaining = remaining
+        self._jitter = jitter
+        self._on_retry = on_retry
+        self.ending = ""
+
+    def retry(self, error: BaseException) -> bool:
+        return should_retry(error, self._policy)
+
+    def wait(self, state: RetryCallState) -> float:
+        return compute_wait(self._policy, _error_of(state), state.attempt_number, self._jitter())
+
+    def stop(self, state: RetryCallState) -> bool:
+        ending = why_stop(
+            self._policy,
+            _error_of(state),
+            state.attempt_number,
+            state.upcoming_sleep,
+            self._remaining(),
+        )
+        if ending is None and not self._budget.take():
+            ending = "the retries that Limits allows are used up, as too little succeeds"
+        self.ending = f": {ending}" if ending else ""
+        return ending is not None
+
+    def before_sleep(self, state: RetryCallState) -> None:
+        self._on_retry(state.attempt_number, _error_of(state), state.upcoming_sleep)
+
+
 async def run(
     attempt: Callable[[], Awaitable[_T]],
     policy: RetryPolicy,
+    budget: Budget,
     *,
     remaining: Callable[[], float] = lambda: math.inf,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     jitter: Callable[[], float] = random.random,
+    on_retry: Callable[[int, SeedreamError, float], None] = lambda *_: None,
 ) -> _T:
     """
-    Call *attempt* until it succeeds or *policy* ends; the last error is let through.
+    Call *attempt* until it succeeds or *policy* ends; the last error is let through, with a note.
 
-    *remaining* tells how many seconds are left: a longer wait is not begun.
+    *remaining* tells how many seconds are left: a longer wait is not begun. *on_retry* is told
+    the number of the failed attempt, its error, and the wait that follows.
     """
-
-    def wait(state: RetryCallState) -> float:
-        return compute_wait(policy, _error_of(state), state.attempt_number, jitter())
-
-    def stop(state: RetryCallState) -> bool:
-        asked = getattr(_error_of(state), "retry_after", None) or 0.0
-        return (
-            state.attempt_number >= policy.attempts
-            or asked > policy.max_retry_after
-            or state.upcoming_sleep >= remaining()
-        )
-
+    course = _Course(policy, budget, remaining, jitter, on_retry)
     # An AsyncRetrying carries the state of one call: never share it.
     retrying = AsyncRetrying(
-        retry=retry_if_exception(should_retry), wait=wait, stop=stop, sleep=sleep, reraise=True
+        retry=retry_if_exception(course.retry),
+        wait=course.wait,
+        stop=course.stop,
+        before_sleep=course.before_sleep,
+        sleep=sleep,
+        reraise=True,
     )
     try:
         async for turn in retrying:
             with turn:
-                return await attempt()
+                result = await attempt()
     except SeedreamError as error:
-        if (attempts := retrying.statistics["attempt_number"]) > 1:
-            error.add_note(f"gave up after attempt {attempts}")
+        attempts = retrying.statistics["attempt_number"]
+        if attempts > 1 or course.ending:
+            error.add_note(f"gave up after attempt {attempts}" + course.ending)
         raise
-    raise AssertionError("a turn either returns or raises")
+    budget.give()
+    return result
 
 
-def _error_of(state: RetryCallState) -> BaseException:
-    """The error of the attempt that *state* is asked about: there always is one."""
+def _error_of(state: RetryCallState) -> SeedreamError:
+    """The error of the attempt that *state* is asked about: there always is one, and it is ours."""
     outcome = state.outcome
     assert outcome is not None  # noqa: S101  tenacity asks only after an attempt
     error = outcome.exception()
-    assert error is not None  # noqa: S101  and only about failed ones
+    assert isinstance(error, SeedreamError)  # noqa: S101  and only about those worth a retry
     return error

@@ -11,9 +11,12 @@ from datetime import UTC, datetime
 from attrs import evolve
 
 from . import _diagnosis, _files, _links, _retry
-from ._errors import DownloadError, NotAnImageError, StorageError
+from ._attempts import reason_of
+from ._errors import DownloadError, NotAnImageError, SeedreamError, StorageError
+from ._events import DownloadEnded, RetryScheduled
 from ._link_transport import LinkTransport
 from ._models import Image, ImagesResponse, SavedImage
+from ._reporting import Reporter
 
 WIDTH = 8  # images saved at once by one client
 _SLICE = 512 * 1024  # characters of base64 decoded at once; a multiple of four
@@ -22,9 +25,17 @@ _SLICE = 512 * 1024  # characters of base64 decoded at once; a multiple of four
 class Saver:
     """Saves the images of one client."""
 
-    def __init__(self, links: LinkTransport, policy: _retry.RetryPolicy) -> None:
+    def __init__(
+        self,
+        links: LinkTransport,
+        policy: _retry.RetryPolicy,
+        budget: _retry.Budget,
+        report: Reporter,
+    ) -> None:
         self._links = links
         self._policy = policy
+        self._budget = budget
+        self._report = report
         self._slots = asyncio.Semaphore(WIDTH)
 
     async def save_all(self, response: ImagesResponse, place: _files.Place) -> ImagesResponse:
@@ -50,13 +61,33 @@ class Saver:
         """Save *image* at *place*, which it names if the place has no name."""
         named = place.named(_links.name_of(image.url or "") or "image")
         async with self._slots:
+            start = asyncio.get_running_loop().time()
+            outcome: SavedImage | BaseException
             try:
-                return await _retry.run(
-                    lambda: _files.save(self._bytes_of(image), named), self._policy
-                )
-            except (DownloadError, StorageError) as error:
-                error.image = image
+                outcome = file = await self._save(image, named)
+            except BaseException as exc:
+                outcome = exc
                 raise
+            finally:
+                elapsed = asyncio.get_running_loop().time() - start
+                self._report(_told(image, outcome, elapsed))
+            return file
+
+    async def _save(self, image: Image, place: _files.Place) -> SavedImage:
+        try:
+            return await _retry.run(
+                lambda: _files.save(self._bytes_of(image), place),
+                self._policy,
+                self._budget,
+                on_retry=self._retry_scheduled,
+            )
+        except (DownloadError, StorageError) as error:
+            error.image = image
+            raise
+
+    def _retry_scheduled(self, attempt: int, error: SeedreamError, wait: float) -> None:
+        reason = reason_of(error)
+        self._report(RetryScheduled(call=None, attempt=attempt, reason=reason, wait=wait))
 
     async def _bytes_of(self, image: Image) -> AsyncGenerator[bytes, None]:
         if image.b64_json is not None:
@@ -70,6 +101,18 @@ class Saver:
                 raise _diagnosis.diagnose(link, stream.status, body, datetime.now(UTC))
             async for chunk in stream.iter_any():
                 yield chunk
+
+
+def _told(image: Image, outcome: SavedImage | BaseException, elapsed: float) -> DownloadEnded:
+    host = _links.host_of(image.url) if image.url else None
+    if isinstance(outcome, SavedImage):
+        return DownloadEnded(
+            host=host,
+            elapsed=elapsed,
+            bytes=outcome.bytes,
+            content_type=outcome.content_type,
+        )
+    return DownloadEnded(host=host, elapsed=elapsed, error=type(outcome).__name__)
 
 
 def _decode(text: str) -> bytes:

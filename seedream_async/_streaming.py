@@ -10,7 +10,9 @@ from typing import Self, TypeAlias
 from attrs import evolve
 
 from . import _wire
+from ._doubt import outcome_unknown
 from ._errors import APIError, DownloadError, OutcomeUnknownError, StorageError
+from ._events import Attempt
 from ._http import Asked
 from ._models import (
     Image,
@@ -47,10 +49,11 @@ class EventStream:
         self._save = save
         self._parser = Parser()
         self._waiting: deque[ServerSentEvent | StreamEvent] = deque()
-        self._over = self._completed = False
+        self._over = self.completed = False
         self._data: dict[int, Image] = {}
         self._files: dict[int, SavedImage] = {}
         self._response = ImagesResponse()
+        self.attempts: tuple[Attempt, ...] = ()
 
     @classmethod
     def of_response(
@@ -87,6 +90,7 @@ class EventStream:
             self._response,
             data=tuple(image for _, image in sorted(self._data.items())),
             files=tuple(file for _, file in sorted(self._files.items())),
+            attempts=self.attempts,
         )
 
     def __aiter__(self) -> Self:
@@ -106,6 +110,8 @@ class EventStream:
                 event = evolve(event, file=file)
         except (APIError, DownloadError, StorageError) as error:
             error.response = self.response  # it is paid for
+            if isinstance(error, APIError):
+                error.attempts = self.attempts
             raise
         if event is None:
             raise StopAsyncIteration
@@ -124,22 +130,21 @@ class EventStream:
         try:
             chunk = await anext(self._chunks, b"")
         except OutcomeUnknownError:
-            if not self._completed:
+            if not self.completed:
                 raise
             chunk = b""
         self._waiting.extend(self._parser.feed(chunk))
         self._over = not chunk
-        if self._over and not self._completed:
-            raise OutcomeUnknownError(
-                f"the stream broke off after {len(self._data)} images, which the error's response "
-                "holds. The others may have been made and billed: check the account"
+        if self._over and not self.completed:
+            raise outcome_unknown(
+                f"the stream broke off after {len(self._data)} images, which response holds"
             )
 
     def _understood(self, event: ServerSentEvent | StreamEvent) -> StreamEvent | None:
         """What *event* tells; the end of the stream is none."""
         if isinstance(event, ServerSentEvent):
             if event.data.strip() == _DONE:
-                self._over = self._completed = True
+                self._over = self.completed = True
                 self._waiting.clear()
                 return None
             event = _wire.parse_event(event, len(self._data), self._asked, datetime.now(UTC))
@@ -149,7 +154,7 @@ class EventStream:
             case ImageFailed():
                 self._data[event.index] = Image(error=event.error)
             case StreamCompleted():
-                self._completed = True
+                self.completed = True
                 self._response = evolve(
                     self._response,
                     usage=event.usage,

@@ -14,9 +14,12 @@ class Limits:
 
     *concurrency* is the number of generations in flight. An account gets 500 images per minute
     and model (Ark's model list), which 32 generations of 20 to 60 s each stay well below.
+    *retry_budget* is the number of retries that may be spent while nothing succeeds; each success
+    gives one back. When it is used up, errors are passed on at once.
     """
 
     concurrency: int = field(default=32, validator=validators.ge(1))
+    retry_budget: int = field(default=100, validator=validators.ge(0))
 
 
 class Traffic:

@@ -8,28 +8,36 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 import aiohttp
 import yarl
 from aiohttp import payload
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_writer import StreamWriter
 
+from ._doubt import outcome_unknown
 from ._errors import (
     APIConnectionError,
     APIError,
+    APIResponseValidationError,
     APITimeoutError,
-    OutcomeUnknownError,
     SeedreamError,
 )
 from ._files import in_thread
 from ._http import Answer, Encoded, Piece
-from ._retry import Timeout
+from ._sessions import OwnSession
+from ._sockets import alive_socket
+from ._timeout import Bounds
 from ._trouble import HEADERS, TROUBLE, client_timeout, describe
 
 _T = TypeVar("_T")
 _PIECE = 64 * 1024  # bytes of a request written at once
+_REFUSAL = 64 * 1024  # bytes of a refusal that are read
+# Seconds after which a connection is not used again. The far side may close an idle one at the
+# moment of use; the shortest common limits of servers are 2 s (gunicorn) and 5 s (Node).
+_FRESH = 1.0
 
 
 class _Body(payload.Payload):
@@ -43,16 +51,24 @@ class _Body(payload.Payload):
 
     _autoclose = True
 
-    def __init__(self, pieces: Sequence[Piece]) -> None:
+    def __init__(self, pieces: Sequence[Piece], on_sent: Callable[[], object]) -> None:
         super().__init__(pieces, content_type="application/json")
         self._size = sum(
             len(piece) if isinstance(piece, bytes) else piece.length for piece in pieces
         )
+        self._on_sent = on_sent
         self.sent: bool = False
+        self.whole: bool = False
         self.broken: SeedreamError | None = None
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        self.sent = True
+        if not _is_closing(writer):
+            self.sent = True
+            self._on_sent()
+        await self._write_all(writer)
+        self.whole = True
+
+    async def _write_all(self, writer: AbstractStreamWriter) -> None:
         for piece in self._value:
             if isinstance(piece, bytes):
                 for at in range(0, len(piece), _PIECE):
@@ -71,8 +87,33 @@ class _Body(payload.Payload):
         finally:
             await in_thread(slices.close)
 
+    def __deepcopy__(self, _: object) -> _Body:
+        return self  # aioresponses, a mock that users have, copies what it is given
+
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:  # noqa: ARG002
         raise TypeError("a request body is sent, not shown")
+
+
+def _is_closing(writer: AbstractStreamWriter) -> bool:
+    """Whether the connection is known to be closed, so that a write would only raise."""
+    if not isinstance(writer, StreamWriter):
+        return False
+    return writer.transport is None or writer.transport.is_closing()
+
+
+async def _notice_closed_connections() -> None:
+    """
+    Let the loop see which idle connections were closed meanwhile, so that none of them is used.
+
+    One turn finds out that there is something to read, the next one reads that it is the end.
+    """
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+def _make_session() -> aiohttp.ClientSession:
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_FRESH, socket_factory=alive_socket)
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
 
 class ApiTransport:
@@ -82,7 +123,9 @@ class ApiTransport:
         self._base_url = base_url
         self._key = key
         self._lent = session
-        self._own: aiohttp.ClientSession | None = None
+        self._own = OwnSession(_make_session)
+        self.aclose = self._own.aclose
+        self.abandon = self._own.abandon
 
     @contextlib.asynccontextmanager
     async def open(
@@ -91,31 +134,36 @@ class ApiTransport:
         path: str,
         pieces: Sequence[Piece] = (),
         *,
-        timeout: Timeout,
+        bounds: Bounds,
         headers: Mapping[str, str] | None = None,
+        on_sent: Callable[[], object] = lambda: None,
     ) -> AsyncIterator[ApiStream]:
         """
         Send one request, and give access to whatever is answered.
 
-        Raises `APIConnectionError` if nothing left, and `OutcomeUnknownError` if the request
-        left and no whole answer came back.
+        *on_sent* is called when the request is handed to a connection. Raises
+        `APIConnectionError` if nothing left, and `OutcomeUnknownError` if the request left and no
+        whole answer came back.
         """
-        exchange = _Exchange(_Body(pieces) if pieces else None)
+        await _notice_closed_connections()
+        exchange = _Exchange(_Body(pieces, on_sent) if pieces else None, bounds)
+        session = self._own.get() if self._lent is None else self._lent
         response = await exchange.guard(
-            self._session().request(
+            session.request(
                 method,
                 yarl.URL(self._base_url + path, encoded=True),
                 data=exchange.body,
                 headers={**HEADERS, **(headers or {}), "Authorization": f"Bearer {self._key}"},
-                timeout=client_timeout(timeout),
+                timeout=client_timeout(bounds),
                 allow_redirects=False,
                 raise_for_status=False,
             )
         )
+        exchange.answered = True
         try:
             yield ApiStream(response, exchange)
         finally:
-            response.close()
+            response.close()  # one that was read to its end has given its connection back
 
     async def send(
         self,
@@ -123,28 +171,16 @@ class ApiTransport:
         path: str,
         pieces: Sequence[Piece] = (),
         *,
-        timeout: Timeout,
+        bounds: Bounds,
         headers: Mapping[str, str] | None = None,
+        on_sent: Callable[[], object] = lambda: None,
+        most_bytes: int = 16 * 1024 * 1024,
     ) -> Answer:
-        """As `open`, for an answer that is wanted whole."""
-        async with self.open(method, path, pieces, timeout=timeout, headers=headers) as stream:
-            return await stream.read()
-
-    def _session(self) -> aiohttp.ClientSession:
-        if self._lent is not None:
-            return self._lent
-        if self._own is None:
-            # A paid request never rides a connection that the far side may have closed meanwhile.
-            connector = aiohttp.TCPConnector(limit=0, force_close=True)
-            self._own = aiohttp.ClientSession(
-                connector=connector, cookie_jar=aiohttp.DummyCookieJar()
-            )
-        return self._own
-
-    async def aclose(self) -> None:
-        """Close the session, unless it is lent."""
-        if self._own is not None:
-            await self._own.close()
+        """As `open`, for an answer that is wanted whole, and has *most_bytes* at most."""
+        async with self.open(
+            method, path, pieces, bounds=bounds, headers=headers, on_sent=on_sent
+        ) as stream:
+            return await stream.read(most_bytes)
 
 
 class ApiStream:
@@ -164,10 +200,27 @@ class ApiStream:
         kind = self.headers.get("content-type", "")
         return self.status == 200 and kind.startswith("text/event-stream")
 
-    async def read(self) -> Answer:
-        """The whole answer."""
-        body = await self._exchange.guard(self._response.read())
-        return Answer(self.status, self.headers, body)
+    async def read(self, most_bytes: int) -> Answer:
+        """
+        The whole answer, or the beginning of a refusal.
+
+        Raises `APIResponseValidationError` if it has more than *most_bytes*, unpacked.
+        """
+        chunks: list[bytes] = []
+        length = 0
+        async for chunk in self.iter_any():
+            chunks.append(chunk)
+            length += len(chunk)
+            if self.status >= 300 and length >= _REFUSAL:
+                break
+            if length > most_bytes:
+                raise APIResponseValidationError(
+                    f"the API answered {self.status}, but with more than {most_bytes} bytes, which "
+                    "no answer to this request has. It may have been billed: check the account "
+                    "before sending it again",
+                    status_code=self.status,
+                )
+        return Answer(self.status, self.headers, b"".join(chunks), self._exchange.elapsed())
 
     async def iter_any(self) -> AsyncGenerator[bytes, None]:
         """The bytes of the body, as they arrive."""
@@ -178,10 +231,16 @@ class ApiStream:
 class _Exchange:
     """One request on its way, and what its troubles mean."""
 
-    def __init__(self, body: _Body | None) -> None:
+    def __init__(self, body: _Body | None, bounds: Bounds) -> None:
         self.body = body
+        self.answered = False
+        self._bounds = bounds
         self._now = asyncio.get_running_loop().time
         self._start = self._now()
+
+    def elapsed(self) -> float:
+        """Seconds since the request began."""
+        return self._now() - self._start
 
     async def guard(self, step: Awaitable[_T]) -> _T:
         """Await one *step*; its troubles become errors that say whether the request left."""
@@ -193,28 +252,45 @@ class _Exchange:
         raise self._error(trouble)
 
     def _error(self, trouble: Exception) -> SeedreamError:
+        what = describe(trouble, self._bounds, self._phase())
         if self.body is None:  # nothing that could be billed
-            return APIConnectionError(f"{describe(trouble)}; try again", retryable=True)
+            return APIConnectionError(f"{what}; try again", retryable=_is_transient(trouble))
         if self.body.broken:
             # Its frames hold the headers, and so the key.
             return self.body.broken.with_traceback(None)
-        return _api_error(trouble, sent=self.body.sent, elapsed=self._now() - self._start)
-
-
-def _api_error(trouble: Exception, *, sent: bool, elapsed: float) -> APIError:
-    what = describe(trouble)
-    if sent:
-        return OutcomeUnknownError(
-            f"no answer after {elapsed:.1f} s: {what}. The request had been sent, so the image "
-            "may have been made and billed: check the account before sending it again",
-            elapsed=elapsed,
+        if not self.body.sent:
+            return _never_sent(what, trouble)
+        elapsed = self.elapsed()
+        return outcome_unknown(
+            f"no whole answer after {elapsed:.1f} s: {what}",
+            elapsed,
+            cut=not isinstance(trouble, TimeoutError),
         )
-    if isinstance(trouble, aiohttp.ClientConnectorCertificateError):
-        return APIConnectionError(f"{what}; nothing was sent. Check base_url and the clock")
+
+    def _phase(self) -> str:
+        if self.answered:
+            return "reading the answer"
+        if self.body is None or self.body.whole:
+            return "waiting for the answer"
+        return "sending the request" if self.body.sent else "connecting"
+
+
+def _never_sent(what: str, trouble: Exception) -> APIError:
     if isinstance(trouble, TimeoutError):
-        return APITimeoutError(
-            f"no connection after {elapsed:.1f} s; nothing was sent", retryable=True
-        )
-    return APIConnectionError(
-        f"{what}; nothing was sent. Check base_url and the network", retryable=True
+        return APITimeoutError(f"{what}; nothing was sent", retryable=True)
+    check = (
+        "the clock"
+        if isinstance(trouble, aiohttp.ClientConnectorCertificateError)
+        else "the network"
     )
+    return APIConnectionError(
+        f"{what}; nothing was sent. Check base_url and {check}",
+        retryable=_is_transient(trouble),
+    )
+
+
+def _is_transient(trouble: Exception) -> bool:
+    """Whether trouble with a connection may pass; that with a certificate or a setting stays."""
+    if isinstance(trouble, aiohttp.ClientConnectorCertificateError):
+        return False
+    return isinstance(trouble, OSError | aiohttp.ClientConnectionError | aiohttp.ClientPayloadError)

@@ -8,7 +8,7 @@ import os
 
 import aiohttp
 
-from ._retry import Timeout
+from ._timeout import Bounds
 from ._version import __version__
 
 # What aiohttp and asyncio raise for trouble on the way; cancellation passes.
@@ -16,16 +16,25 @@ TROUBLE = (aiohttp.ClientError, OSError, EOFError, ValueError, asyncio.InvalidSt
 HEADERS = {"User-Agent": f"seedream-async/{__version__}"}
 
 
-def client_timeout(timeout: Timeout) -> aiohttp.ClientTimeout:
-    total = None if timeout.total == math.inf else timeout.total
-    return aiohttp.ClientTimeout(total=total, sock_connect=timeout.connect, sock_read=timeout.read)
+def client_timeout(bounds: Bounds) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(
+        total=_limit(bounds.whole), connect=_limit(bounds.connect), sock_read=_limit(bounds.read)
+    )
 
 
-def describe(trouble: BaseException) -> str:
-    """What happened, without the texts of aiohttp, which quote headers and links."""
+def _limit(seconds: float) -> float | None:
+    return None if seconds == math.inf else seconds
+
+
+def describe(trouble: BaseException, bounds: Bounds, phase: str) -> str:
+    """What happened in *phase*, without the texts of aiohttp, which quote headers and links."""
     match trouble:
+        case aiohttp.ConnectionTimeoutError():
+            return f"no connection within connect={bounds.connect:g} s"
+        case aiohttp.SocketTimeoutError():
+            return f"silence for read={bounds.read:g} s while {phase}"
         case TimeoutError():
-            return "timed out"
+            return f"{bounds.name} passed while {phase}"
         case aiohttp.ClientConnectorCertificateError():
             return f"the certificate of {trouble.host} is not valid"
         case aiohttp.ClientConnectorDNSError():

@@ -37,6 +37,8 @@ from ._sse import ServerSentEvent
 
 _T = TypeVar("_T")
 
+_ANSWER = 16 * 1024 * 1024  # bytes of an answer without its images: a thousand times the usual
+_BASE64_IMAGE = 96 * 1024 * 1024  # 4096 x 4096 pixels of 4 bytes, not compressed, in base64
 _SENT_AS_IS = (
     "size",
     "response_format",
@@ -85,10 +87,16 @@ def build(
     return (*pieces[:-1], b"]}")
 
 
+def most_bytes(request: GenerateRequest, images: int) -> int:
+    """The most bytes that an honest answer to *request* can have, with so many *images*."""
+    formats = (request.response_format, (request.extra_body or {}).get("response_format"))
+    return _ANSWER + (images * _BASE64_IMAGE if "b64_json" in formats else 0)
+
+
 def parse(answer: Answer, asked: Asked, now: datetime) -> ImagesResponse:
     """The response that *answer* holds; raises the error it stands for otherwise."""
     payload = _decoded(answer.body)
-    if answer.status != 200:
+    if answer.status >= 300:
         raise refusal(answer, payload, asked, now)
     if not isinstance(payload, dict):
         raise _invalid(answer, f"{kind_of(answer)} instead of a JSON object", asked)
@@ -235,5 +243,5 @@ _converter.register_structure_hook(Usage, _known_fields(Usage))
 _converter.register_structure_hook(ModelInfo, _known_fields(ModelInfo))
 _converter.register_structure_hook(StreamCompleted, _known_fields(StreamCompleted))
 _converter.register_structure_hook(
-    ImagesResponse, _known_fields(ImagesResponse, without="files request_id raw")
+    ImagesResponse, _known_fields(ImagesResponse, without="files attempts request_id raw")
 )

@@ -25,15 +25,24 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "seedream_async"
 LAYERS = (
     {"_errors", "_version"},
-    {"_models", "_request", "_results", "_http", "_catalog", "_links", "_sniff"},
     {
-        *("_wire", "_sse", "_retry", "_refusals", "_diagnosis"),
+        *("_models", "_request", "_results", "_events", "_timeout", "_http"),
+        *("_catalog", "_links", "_sniff"),
+    },
+    {
+        *("_wire", "_sse", "_retry", "_refusals", "_doubt", "_diagnosis"),
+        *("_addresses", "_base64", "_inline_images", "_escapes", "_crc64"),
         *("_sizes", "_rules", "_capabilities", "_validate", "_estimate"),
     },
     {
         "_transport",
         "_link_transport",
         "_trouble",
+        "_sessions",
+        "_sockets",
+        "_attempts",
+        "_reporting",
+        "_partfile",
         "_files",
         "_fanout",
         "_traffic",
@@ -67,13 +76,15 @@ IMPURE_CALLS = words(
     sleep stat time today unlink utcnow write_bytes write_text
     """
 )
-TRANSPORTS = {"_transport", "_link_transport", "_trouble"}
+TRANSPORTS = {"_transport", "_link_transport", "_trouble", "_sessions"}
 OWNERS = {
     "aiohttp": TRANSPORTS,
     "yarl": TRANSPORTS,
     "tenacity": {"_retry"},
     "cattrs": {"_wire"},
     "PIL": {"_sources"},
+    "fastcrc": {"_crc64"},
+    "pybase64": {"_base64"},
 }
 
 

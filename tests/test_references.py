@@ -20,9 +20,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seedream_async import Image, InvalidRequestError, Timeout, _references, _sources, _validate
+from seedream_async import Image, InvalidRequestError, _references, _sources, _validate
 from seedream_async._encoding import PIECE, DataText, DataUri, OpenFile, PathFile
 from seedream_async._references import References
+from seedream_async._timeout import Bounds
 from seedream_async._transport import ApiTransport
 from seedream_async.emulator._pictures import render
 
@@ -148,7 +149,7 @@ def deaf():
 async def send(url, *pieces):
     transport = ApiTransport(url, "sk-test-key", None)
     try:
-        return await transport.send("POST", "/x", pieces, timeout=Timeout())
+        return await transport.send("POST", "/x", pieces, bounds=Bounds())
     finally:
         await transport.aclose()
 

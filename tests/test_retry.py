@@ -37,9 +37,14 @@ class Script:
     async def sleep(self, seconds):
         self.waits.append(seconds)
 
-    async def run(self, policy=RetryPolicy(), **options):
+    async def run(self, policy=RetryPolicy(), budget=100, **options):
         return await _retry.run(
-            self.attempt, policy, sleep=self.sleep, jitter=lambda: 1.0, **options
+            self.attempt,
+            policy,
+            _retry.Budget(budget),
+            sleep=self.sleep,
+            jitter=lambda: 1.0,
+            **options,
         )
 
 
@@ -168,7 +173,7 @@ def test_retry_after_never_raises(value):
 )
 def test_should_retry(error, expected):
     """Only our own errors say that they may be tried again."""
-    assert _retry.should_retry(error) is expected
+    assert _retry.should_retry(error, RetryPolicy()) is expected
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ it bills, and takes faults on order. It needs nothing but the core's dependencie
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -148,6 +148,7 @@ class Emulator:
         retry_after: float | str | None = None,
         body: bytes | None = None,
         content_type: str = "application/json",
+        headers: Mapping[str, str] | None = None,
         times: int = 1,
         on: Literal["api", "store"] = "api",
     ) -> None:
@@ -155,12 +156,14 @@ class Emulator:
         Refuse the next *times* requests with *status*; nothing is made or billed.
 
         The body is the envelope of that side with *code* and *message*, unless *body* is given.
+        *headers*, such as `x-should-retry`, are added.
         """
         fault = self._side(on).refusal(status, code, message)
         if body is not None:
             fault = evolve(fault, body=body, headers={"Content-Type": content_type})
         if retry_after is not None:
             fault = evolve(fault, headers={**fault.headers, "Retry-After": str(retry_after)})
+        fault = evolve(fault, headers={**fault.headers, **(headers or {})})
         self._side(on).faults.order(fault, times)
 
     def cut_next(

@@ -1,0 +1,142 @@
+"""What becomes of the attempts of one call: kept for its result, and told as it happens."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from ._doubt import outcome_unknown
+from ._errors import (
+    APIError,
+    APIResponseValidationError,
+    APIStatusError,
+    OutcomeUnknownError,
+    SeedreamError,
+)
+from ._events import (
+    Attempt,
+    AttemptEnded,
+    AttemptStarted,
+    CallEnded,
+    Event,
+    Fate,
+    RetryScheduled,
+)
+
+_T = TypeVar("_T")
+
+
+class Call:
+    """One call and its attempts. *images* have come of it; if *unfinished*, more may have."""
+
+    def __init__(self, number: int, model: str, report: Callable[[Event], None]) -> None:
+        self.attempts: tuple[Attempt, ...] = ()
+        self.images = 0
+        self.unfinished = False
+        self._number = number
+        self._model = model
+        self._report = report
+        self._now = asyncio.get_running_loop().time
+        self._start = self._now()
+        self._sent = False
+
+    def elapsed(self) -> float:
+        """Seconds since the call got its slot."""
+        return self._now() - self._start
+
+    def note_sent(self) -> None:
+        """From here on, the attempt that is made may be billed."""
+        self._sent = True
+
+    async def attempt(self, send: Callable[[], Awaitable[_T]]) -> _T:
+        """Make one attempt, and tell of it. Cancellation passes."""
+        number, start = len(self.attempts) + 1, self._now()
+        self._report(AttemptStarted(call=self._number, attempt=number, model=self._model))
+        self._sent = False
+        failure: BaseException | None = None
+        try:
+            return await send()
+        except BaseException as exc:
+            failure = exc
+            raise
+        finally:
+            result = _result_of(failure, self._now() - start, sent=self._sent)
+            self.attempts += (result,)
+            self._report(
+                AttemptEnded(call=self._number, attempt=number, model=self._model, result=result)
+            )
+
+    def retry_scheduled(self, attempt: int, error: SeedreamError, wait: float) -> None:
+        """Tell that there will be another attempt."""
+        self._report(
+            RetryScheduled(call=self._number, attempt=attempt, reason=reason_of(error), wait=wait)
+        )
+
+    def failure(self, error: APIError) -> APIError:
+        """
+        The error to raise when the call ends in *error*: it tells of all the attempts.
+
+        One unknown outcome among them leaves the call in doubt, whatever came after it.
+        """
+        doubts = sum(attempt.fate == "unknown" for attempt in self.attempts)
+        if doubts and not error.possibly_billed:
+            error = _doubt(error, f"{doubts} of {len(self.attempts)} attempts")
+        error.attempts = self.attempts
+        return error
+
+    def ended(self, failure: BaseException | None) -> None:
+        """Tell that the call is over."""
+        doubtful = self.unfinished or any(item.fate == "unknown" for item in self.attempts)
+        self._report(
+            CallEnded(
+                call=self._number,
+                model=self._model,
+                images=self.images,
+                elapsed=self.elapsed(),
+                attempts=self.attempts,
+                error=None if failure is None else type(failure).__name__,
+                possibly_billed=doubtful or getattr(failure, "possibly_billed", False),
+            )
+        )
+
+
+def _doubt(error: APIError, doubts: str) -> OutcomeUnknownError:
+    doubt = outcome_unknown(
+        f"{doubts} ended without a known outcome, the last one with {reason_of(error)}",
+        cut=False,
+        request_id=error.request_id,
+    )
+    doubt.__cause__ = error
+    return doubt
+
+
+def reason_of(error: SeedreamError) -> str:
+    """What *error* is, in a word or two that give nothing away."""
+    status = getattr(error, "status_code", None)
+    name = type(error).__name__
+    return f"{name} ({status})" if status else name
+
+
+def _result_of(failure: BaseException | None, elapsed: float, *, sent: bool) -> Attempt:
+    return Attempt(
+        fate=_fate_of(failure, sent=sent),
+        elapsed=elapsed,
+        error=None if failure is None else type(failure).__name__,
+        status_code=getattr(failure, "status_code", None),
+        request_id=getattr(failure, "request_id", None),
+    )
+
+
+def _fate_of(failure: BaseException | None, *, sent: bool) -> Fate:
+    match failure:
+        case None | APIResponseValidationError():
+            return "answered"
+        case APIStatusError():
+            return "refused"
+        case OutcomeUnknownError():
+            return "unknown"
+        case SeedreamError():
+            return "never sent"
+        case _:  # a cancellation, as a rule
+            return "unknown" if sent else "never sent"

@@ -1,0 +1,98 @@
+"""
+What happens to calls, as values to be told: no key, no prompt, no link is in any of them.
+
+Annotations are not postponed here, so that `typing.get_type_hints` works on every class
+although each calls itself a member of `seedream_async`.
+"""
+
+from typing import Literal, TypeAlias
+
+from attrs import frozen
+
+Fate: TypeAlias = Literal["answered", "refused", "never sent", "unknown"]
+
+
+@frozen(kw_only=True)
+class Attempt:
+    """
+    What became of one attempt of a call. *elapsed* is in seconds.
+
+    Its *fate* tells what it may cost: an "answered" request is paid for, one that was "refused" or
+    "never sent" is not, and of an "unknown" one nobody knows. *error* is the name of a class.
+    """
+
+    fate: Fate
+    elapsed: float
+    error: str | None = None
+    status_code: int | None = None
+    request_id: str | None = None
+
+
+@frozen(kw_only=True)
+class AttemptStarted:
+    """A request is about to be sent: number *attempt*, from 1, of *call*."""
+
+    call: int
+    attempt: int
+    model: str
+
+
+@frozen(kw_only=True)
+class AttemptEnded:
+    """A request came to its end, as *result* tells."""
+
+    call: int
+    attempt: int
+    model: str
+    result: Attempt
+
+
+@frozen(kw_only=True)
+class RetryScheduled:
+    """
+    Number *attempt* of *call* met *reason*, so that another follows after *wait* seconds.
+
+    *reason* is the name of a class, with the status if there is one. *call* is missing for a
+    download.
+    """
+
+    call: int | None
+    attempt: int
+    reason: str
+    wait: float
+
+
+@frozen(kw_only=True)
+class CallEnded:
+    """
+    A call is over, with *images*, or with an *error*, the name of a class. *elapsed* is in seconds.
+
+    A call that was cancelled ends with `CancelledError`. *possibly_billed* tells whether it may
+    cost more than its images.
+    """
+
+    call: int
+    model: str
+    images: int
+    elapsed: float
+    attempts: tuple[Attempt, ...]
+    error: str | None
+    possibly_billed: bool
+
+
+@frozen(kw_only=True)
+class DownloadEnded:
+    """
+    An image from *host*, or from base64 if that is missing, was saved, or met an *error*.
+
+    *bytes* is the size of the file, *elapsed* is in seconds with all attempts.
+    """
+
+    host: str | None
+    elapsed: float
+    bytes: int = 0
+    content_type: str | None = None
+    error: str | None = None
+
+
+Event: TypeAlias = AttemptStarted | AttemptEnded | RetryScheduled | CallEnded | DownloadEnded

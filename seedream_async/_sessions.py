@@ -1,0 +1,69 @@
+"""
+The sessions of a client, made when they are first needed, and the one event loop they belong to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import aiohttp
+
+
+class Lifetime:
+    """From the first use of a client, which ties it to an event loop, to its end."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ended = False
+
+    @property
+    def in_use(self) -> bool:
+        """Whether there may be something to close."""
+        return self._loop is not None and not self._ended
+
+    def check(self) -> None:
+        """Raise `RuntimeError` if the client must not be used here, or not any more."""
+        if self._ended:
+            raise RuntimeError("this client is closed: make a new one")
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        self._check_loop()
+
+    def end(self) -> None:
+        """Let the client be of no use from now on."""
+        # What a closed loop left can be put away from anywhere.
+        if self.in_use and self._loop is not None and not self._loop.is_closed():
+            self._check_loop()
+        self._ended = True
+
+    def _check_loop(self) -> None:
+        if self._loop is not asyncio.get_running_loop():
+            raise RuntimeError(
+                "this client belongs to another event loop: make one client for each loop, "
+                "and note that each asyncio.run() has a loop of its own"
+            )
+
+
+class OwnSession:
+    """A session that *make* makes when it is first needed."""
+
+    def __init__(self, make: Callable[[], aiohttp.ClientSession]) -> None:
+        self._make = make
+        self._session: aiohttp.ClientSession | None = None
+
+    def get(self) -> aiohttp.ClientSession:
+        """The session."""
+        if self._session is None:
+            self._session = self._make()
+        return self._session
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    def abandon(self) -> None:
+        """Let go of a session that nobody closed; its connector closes what is still open."""
+        if self._session is not None:
+            self._session.detach()
