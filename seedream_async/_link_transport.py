@@ -8,15 +8,21 @@ No aiohttp exception gets out: those print links.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
-from typing import Any, TypeVar
+import socket
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import TypeVar
 
 import aiohttp
 import yarl
+from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 
-from . import _links
+from . import _diagnosis, _links
 from ._errors import DownloadError, IncompleteDownloadError, SeedreamError
-from ._sessions import OwnSession
+from ._sessions import FRESH, OwnSession, notice_closed_connections
+from ._sockets import AddrInfo, InwardError, outward_socket
 from ._timeout import Bounds
 from ._trouble import HEADERS, TROUBLE, client_timeout, describe
 
@@ -24,66 +30,136 @@ _T = TypeVar("_T")
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _MAX_REDIRECTS = 5
 _ERROR_BODY = 16 * 1024  # bytes of a store's refusal that are read
+_MAX_LOCATION = 64 * 1024  # bytes of a header; aiohttp's own limit of 8190 cuts long links off
 
 
 class LinkTransport:
-    """The store's side: a session with nothing to leak, which sends links byte for byte."""
+    """The store's side: sessions with nothing to leak, which send links byte for byte."""
 
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
-        self._own = OwnSession(self._make_session)
-        self.aclose = self._own.aclose
-        self.abandon = self._own.abandon
+        self._anywhere = OwnSession(partial(_make_session, bounds, None))
+        self._outward = OwnSession(partial(_make_session, bounds, outward_socket))
 
     @contextlib.asynccontextmanager
-    async def open(self, link: str) -> AsyncIterator[LinkStream]:
-        """GET *link*, following redirects by hand. Raises `DownloadError`."""
-        response = await _guarded(self._follow(link), link, self._bounds)
+    async def open(
+        self, link: str, *, headers: Mapping[str, str] | None = None, outward: bool = False
+    ) -> AsyncIterator[LinkStream]:
+        """
+        GET *link*, following redirects by hand; only to public addresses if *outward*.
+
+        Raises `DownloadError`.
+        """
+        session = (self._outward if outward else self._anywhere).get()
+        with _untraced():
+            response = await _guarded(_follow(session, link, headers or {}), link, self._bounds)
         try:
             yield LinkStream(link, response, self._bounds)
         finally:
             response.close()
 
-    async def _follow(self, link: str) -> aiohttp.ClientResponse:
-        for _ in range(_MAX_REDIRECTS + 1):
-            try:
-                response = await self._own.get().get(exact_url(link), allow_redirects=False)
-                location = response.headers.get("Location")
-                if response.status not in _REDIRECTS or not location:
-                    return response
-                response.close()
-                link = _links.follow(link, location)
-            except ValueError as exc:
-                raise DownloadError(f"the link cannot be fetched: {exc}") from None
-        raise DownloadError(f"the link redirects more than {_MAX_REDIRECTS} times")
+    async def aclose(self) -> None:
+        """Close the sessions."""
+        await self._anywhere.aclose()
+        await self._outward.aclose()
 
-    def _make_session(self) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=client_timeout(self._bounds),
-            auto_decompress=False,
-            headers={**HEADERS, "Accept": "*/*", "Accept-Encoding": "identity"},
-        )
+    def abandon(self) -> None:
+        """Let go of sessions that nobody closed."""
+        self._anywhere.abandon()
+        self._outward.abandon()
+
+
+def _make_session(
+    bounds: Bounds, make_socket: Callable[[AddrInfo], socket.socket] | None
+) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(
+            limit=0, keepalive_timeout=FRESH, socket_factory=make_socket
+        ),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=client_timeout(bounds),
+        auto_decompress=False,
+        headers={**HEADERS, "Accept": "*/*", "Accept-Encoding": "identity"},
+        max_field_size=_MAX_LOCATION,
+        middlewares=(_once,),
+    )
+
+
+class _BrokenError(aiohttp.ClientError):
+    """A connection broke, as the cause tells."""
+
+
+async def _once(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+    """Send a GET once. aiohttp repeats one that breaks by itself, unless it meets this error."""
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as exc:
+        raise _BrokenError from exc
+
+
+async def _follow(
+    session: aiohttp.ClientSession, link: str, headers: Mapping[str, str]
+) -> ClientResponse:
+    for _ in range(_MAX_REDIRECTS + 1):
+        try:
+            url = exact_url(link)
+        except ValueError as exc:
+            raise _diagnosis.unsendable(link, exc) from None
+        await notice_closed_connections()
+        response = await session.get(url, headers=headers, allow_redirects=False)
+        location = response.headers.get("Location")
+        if response.status not in _REDIRECTS or not location:
+            return response
+        response.close()
+        try:
+            link = _links.follow(link, location)
+        except ValueError as exc:
+            raise DownloadError(f"the link cannot be fetched: {exc}") from None
+    raise DownloadError(f"the link redirects more than {_MAX_REDIRECTS} times")
+
+
+def _untraced() -> AbstractContextManager[object]:
+    """
+    Hide a request from OpenTelemetry's instrumentation, if it is there.
+
+    It would export the link with its signature, and add headers that the store logs.
+    """
+    utils = sys.modules.get("opentelemetry.instrumentation.utils")
+    suppress = getattr(utils, "suppress_http_instrumentation", contextlib.nullcontext)
+    context: AbstractContextManager[object] = suppress()
+    return context
 
 
 class LinkStream:
-    """What a store answered to the GET of a link."""
+    """What a store answered to the GET of a link. *headers* have lower-case names."""
 
-    def __init__(self, link: str, response: aiohttp.ClientResponse, bounds: Bounds) -> None:
+    def __init__(self, link: str, response: ClientResponse, bounds: Bounds) -> None:
         self._link = link
         self._bounds = bounds
         self._response = response
-        self.status = response.status
+        self.status: int = response.status
+        self.headers: Mapping[str, str] = {
+            name.lower(): value for name, value in response.headers.items()
+        }
 
     async def iter_any(self) -> AsyncGenerator[bytes, None]:
         """The bytes of the body, as they arrive. Raises `IncompleteDownloadError`."""
-        while chunk := await _guarded(self._response.content.readany(), self._link, self._bounds):
+        while chunk := await self._guarded(self._response.content.readany()):
             yield chunk
 
     async def read_error(self) -> bytes:
         """The first 16 KiB of the body of a refusal."""
-        return await _guarded(self._response.content.read(_ERROR_BODY), self._link, self._bounds)
+        body = b""
+        async for chunk in self.iter_any():
+            body += chunk
+            if len(body) >= _ERROR_BODY:
+                break
+        return body[:_ERROR_BODY]
+
+    async def _guarded(self, step: Awaitable[_T]) -> _T:
+        return await _guarded(step, self._link, self._bounds)
 
 
 def exact_url(link: str) -> yarl.URL:
@@ -102,17 +178,33 @@ def exact_url(link: str) -> yarl.URL:
     return url
 
 
-async def _guarded(exchange: Awaitable[_T], link: str, bounds: Bounds) -> _T:
-    """Await one exchange with a store; its troubles become download errors that may be retried."""
+async def _guarded(step: Awaitable[_T], link: str, bounds: Bounds) -> _T:
+    """Await one *step* with a store; its troubles become download errors that may be retried."""
     try:
-        return await exchange
+        return await step
     except SeedreamError:
         raise
     except TROUBLE as exc:
-        what = describe(exc, bounds, "fetching the image")
-        cut = isinstance(exc, aiohttp.ClientPayloadError)
+        trouble = exc.__cause__ if isinstance(exc, _BrokenError) and exc.__cause__ else exc
+    # Raised out here, so that no context drags the link along.
+    raise _download_error(trouble, link, bounds)
+
+
+def _download_error(trouble: BaseException, link: str, bounds: Bounds) -> DownloadError:
     host = _links.host_of(link)
-    facts: dict[str, Any] = {"host": host, "retryable": True}
-    if cut:
-        raise IncompleteDownloadError(f"the image from {host} broke off: {what}", **facts)
-    raise DownloadError(f"the image could not be fetched from {host}: {what}", **facts)
+    if isinstance(trouble, aiohttp.ClientConnectorError) and isinstance(
+        trouble.os_error, InwardError
+    ):
+        return DownloadError(
+            f"{trouble.host} leads to an address that is not public, and the link came from "
+            "outside: if that is meant, use AsyncSeedream(private_links=True)",
+            host=trouble.host,
+        )
+    what = describe(trouble, bounds, "fetching the image")
+    if isinstance(trouble, aiohttp.ClientPayloadError):
+        return IncompleteDownloadError(
+            f"the image from {host} broke off: {what}", host=host, retryable=True
+        )
+    return DownloadError(
+        f"the image could not be fetched from {host}: {what}", host=host, retryable=True
+    )

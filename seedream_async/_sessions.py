@@ -10,6 +10,11 @@ from collections.abc import Callable
 import aiohttp
 
 
+# Seconds after which a connection is not used again. The far side may close an idle one at the
+# moment of use; the shortest common limits of servers are 2 s (gunicorn) and 5 s (Node).
+FRESH = 1.0
+
+
 class Lifetime:
     """From the first use of a client, which ties it to an event loop, to its end."""
 
@@ -67,3 +72,13 @@ class OwnSession:
         """Let go of a session that nobody closed; its connector closes what is still open."""
         if self._session is not None:
             self._session.detach()
+
+
+async def notice_closed_connections() -> None:
+    """
+    Let the loop see which idle connections were closed meanwhile, so that none of them is used.
+
+    One turn finds out that there is something to read, the next one reads that it is the end.
+    """
+    for _ in range(3):
+        await asyncio.sleep(0)

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
-from typing import TypeAlias
+from typing import Any, TypeAlias
+
+from ._addresses import is_public
 
 AddrInfo: TypeAlias = tuple[
-    socket.AddressFamily | int, socket.SocketKind | int, int, str, tuple[object, ...]
+    socket.AddressFamily | int, socket.SocketKind | int, int, str, tuple[Any, ...]
 ]
 # A router forgets a silent connection after some minutes, the strictest after one; then the
 # answer to a generation of 90 s never arrives. Seconds of silence, and between probes.
 _IDLE, _INTERVAL = 30, 15
 
 
+class InwardError(OSError):
+    """An address is not one of the public internet."""
+
+
 def alive_socket(address: AddrInfo) -> socket.socket:
     """A socket that keeps its connection alive through routers while an image is made."""
-    family, kind, protocol, *_ = address
-    made = socket.socket(family, kind, protocol)
+    made = socket.socket(*address[:3])
     made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, seconds in (
         ("TCP_KEEPIDLE", _IDLE),
@@ -28,3 +34,14 @@ def alive_socket(address: AddrInfo) -> socket.socket:
             if hasattr(socket, name):
                 made.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), seconds)
     return made
+
+
+def outward_socket(address: AddrInfo) -> socket.socket:
+    """
+    A socket for *address*, which is the one that is connected to; raises unless it is public.
+
+    A resolver would be asked too early: it is skipped for addresses written in a link.
+    """
+    if not is_public(str(address[4][0])):
+        raise InwardError(errno.EACCES, "not an address of the public internet")
+    return socket.socket(*address[:3])

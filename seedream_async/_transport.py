@@ -27,7 +27,7 @@ from ._errors import (
 )
 from ._files import in_thread
 from ._http import Answer, Encoded, Piece
-from ._sessions import OwnSession
+from ._sessions import FRESH, OwnSession, notice_closed_connections
 from ._sockets import alive_socket
 from ._timeout import Bounds
 from ._trouble import HEADERS, TROUBLE, client_timeout, describe
@@ -35,9 +35,6 @@ from ._trouble import HEADERS, TROUBLE, client_timeout, describe
 _T = TypeVar("_T")
 _PIECE = 64 * 1024  # bytes of a request written at once
 _REFUSAL = 64 * 1024  # bytes of a refusal that are read
-# Seconds after which a connection is not used again. The far side may close an idle one at the
-# moment of use; the shortest common limits of servers are 2 s (gunicorn) and 5 s (Node).
-_FRESH = 1.0
 
 
 class _Body(payload.Payload):
@@ -101,18 +98,8 @@ def _is_closing(writer: AbstractStreamWriter) -> bool:
     return writer.transport is None or writer.transport.is_closing()
 
 
-async def _notice_closed_connections() -> None:
-    """
-    Let the loop see which idle connections were closed meanwhile, so that none of them is used.
-
-    One turn finds out that there is something to read, the next one reads that it is the end.
-    """
-    for _ in range(3):
-        await asyncio.sleep(0)
-
-
 def _make_session() -> aiohttp.ClientSession:
-    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_FRESH, socket_factory=alive_socket)
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=FRESH, socket_factory=alive_socket)
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
 
@@ -145,7 +132,7 @@ class ApiTransport:
         `APIConnectionError` if nothing left, and `OutcomeUnknownError` if the request left and no
         whole answer came back.
         """
-        await _notice_closed_connections()
+        await notice_closed_connections()
         exchange = _Exchange(_Body(pieces, on_sent) if pieces else None, bounds)
         session = self._own.get() if self._lent is None else self._lent
         response = await exchange.guard(
