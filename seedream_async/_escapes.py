@@ -84,7 +84,7 @@ def _from_html(link: str) -> str | None:
         # Where some ampersands are escaped and others are not, there is no telling.
         if len(_ENTITY.findall(undone)) != undone.count("&"):
             return None
-        undone = _ENTITY.sub(lambda entity: html.unescape(entity[0].lower()), undone)
+        undone = _ENTITY.sub(lambda entity: html.unescape(entity[0]), undone)
     return _proved(undone, link)
 
 

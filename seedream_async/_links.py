@@ -47,7 +47,9 @@ _HOST = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?")
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _DOTS = re.compile(r"(\.\.?)(?:/|(?=[?#])|\Z)")
 
-_QUERY = re.compile(r"(https?:(?:\\?/){2}[^\s\"<>?]*)(?:\?|\\u003f)[^\s\"<>]*", re.IGNORECASE)
+_WORD = re.compile(r"[^\s\"<>]+")
+_LINK = re.compile(r"https?:(?:\\?/){2}", re.IGNORECASE)
+_QUERY = re.compile(r"\?|\\u003f", re.IGNORECASE)
 _SECRET = re.compile(
     r"((?:signature|credential|security-token)(?:=|%(?:25)*3d|\\u003d))[^\s&\"<>\\…]+",
     re.IGNORECASE,
@@ -181,7 +183,13 @@ def name_of(link: str) -> str:
 
 def redacted(text: str) -> str:
     """*text* with the query of every link in it replaced by an ellipsis, and stray signatures."""
-    return _SECRET.sub(r"\1…", _QUERY.sub(r"\1?…", text))
+    return _SECRET.sub(r"\1…", _WORD.sub(_without_query, text))
+
+
+def _without_query(word: re.Match[str]) -> str:
+    link = _LINK.search(word[0])
+    query = link and _QUERY.search(word[0], link.end())
+    return f"{word[0][: query.start()]}?…" if query else word[0]
 
 
 def signature_of(link: str) -> dict[str, str]:

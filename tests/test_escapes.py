@@ -118,6 +118,9 @@ def test_escapes_are_recognised_and_undone(link, original, kind):
             doubled(TOS).replace("021_0", "100%25"), "twice", id="a path that may be escaped twice"
         ),
         pytest.param(doubled(TOS) + "&a=%2F", "twice", id="some of the query escaped twice"),
+        pytest.param(
+            doubled(doubled(doubled(doubled(doubled(TOS))))), "twice", id="escaped over and over"
+        ),
         pytest.param("'" * 9 + TOS + "'" * 9, "wrapped", id="wrapped over and over"),
         pytest.param('""', "wrapped", id="nothing"),
         pytest.param('"', "wrapped", id="one quote"),

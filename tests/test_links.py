@@ -198,6 +198,7 @@ def test_redacted_hides_every_query():
         ),
         pytest.param("Signature%253Dsecret", "Signature%253D…", id="escaped twice"),
         pytest.param("a signature is missing", "a signature is missing", id="prose"),
+        pytest.param("/go?u=https://h/k", "/go?u=https://h/k", id="question mark in front"),
         pytest.param("https://h/k and why?", "https://h/k and why?", id="question"),
     ],
 )
