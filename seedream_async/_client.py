@@ -35,6 +35,7 @@ from ._saving import Saver
 from ._sessions import Lifetime
 from ._settings import checked_base_url, checked_key
 from ._streaming import EventStream, Save
+from ._threads import in_thread
 from ._timeout import Bounds, Timeout
 from ._traffic import Limits, Traffic
 from ._transport import ApiTransport
@@ -173,7 +174,7 @@ class AsyncSeedream:
         async with self._calls.prepared(request) as prepared:
             if save_to is None:
                 return await self._calls.answer(prepared, effort)
-            place = await _files.in_thread(_files.open_place, save_to, field="save_to")
+            place = await in_thread(_files.open_place, save_to, field="save_to")
             response = await self._calls.answer(prepared, effort)
         return await self._saver.save_all(response, place)
 
@@ -258,7 +259,7 @@ class AsyncSeedream:
             nonlocal place
             if save_to is not None:
                 folder = os.path.join(save_to, "")  # noqa: PTH118  the slash says: a folder
-                place = await _files.in_thread(_files.open_place, folder, field="save_to")
+                place = await in_thread(_files.open_place, folder, field="save_to")
 
         async def save(index: int, response: ImagesResponse) -> ImagesResponse:
             if place is None:
@@ -287,7 +288,7 @@ class AsyncSeedream:
             image = Image(url=image)
         if not (image.url or image.b64_json):
             raise InvalidRequestError("image has neither a link nor base64", field="image")
-        place = await _files.in_thread(_files.open_place, path, field="path", overwrite=overwrite)
+        place = await in_thread(_files.open_place, path, field="path", overwrite=overwrite)
         return await self._saver.save(image, place)
 
     async def models(self) -> tuple[ModelInfo, ...]:
@@ -300,7 +301,7 @@ class AsyncSeedream:
     ) -> Save | None:
         if save_to is None:
             return None
-        place = await _files.in_thread(_files.open_place, save_to, field="save_to")
+        place = await in_thread(_files.open_place, save_to, field="save_to")
         count = 2 if request.sequential_image_generation == "auto" else 1
 
         async def save(image: Image, index: int) -> SavedImage:

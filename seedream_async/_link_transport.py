@@ -52,7 +52,9 @@ class LinkTransport:
         """
         session = (self._outward if outward else self._anywhere).get()
         with _untraced():
-            response = await _guarded(_follow(session, link, headers or {}), link, self._bounds)
+            response, link = await _guarded(
+                _follow(session, link, headers or {}), link, self._bounds
+            )
         try:
             yield LinkStream(link, response, self._bounds)
         finally:
@@ -101,7 +103,8 @@ async def _once(request: ClientRequest, handler: ClientHandlerType) -> ClientRes
 
 async def _follow(
     session: aiohttp.ClientSession, link: str, headers: Mapping[str, str]
-) -> ClientResponse:
+) -> tuple[ClientResponse, str]:
+    """What is answered at the end of all redirects, and the link that leads there."""
     for _ in range(_MAX_REDIRECTS + 1):
         try:
             url = exact_url(link)
@@ -111,13 +114,15 @@ async def _follow(
         response = await session.get(url, headers=headers, allow_redirects=False)
         location = response.headers.get("Location")
         if response.status not in _REDIRECTS or not location:
-            return response
+            return response, link
         response.close()
         try:
             link = _links.follow(link, location)
         except ValueError as exc:
-            raise DownloadError(f"the link cannot be fetched: {exc}") from None
-    raise DownloadError(f"the link redirects more than {_MAX_REDIRECTS} times")
+            host = _links.host_of(link)
+            raise DownloadError(f"the link cannot be fetched: {exc}", host=host) from None
+    host = _links.host_of(link)
+    raise DownloadError(f"the link redirects more than {_MAX_REDIRECTS} times", host=host)
 
 
 def _untraced() -> AbstractContextManager[object]:
@@ -133,10 +138,10 @@ def _untraced() -> AbstractContextManager[object]:
 
 
 class LinkStream:
-    """What a store answered to the GET of a link. *headers* have lower-case names."""
+    """What a store answered to the GET of *link*. *headers* have lower-case names."""
 
     def __init__(self, link: str, response: ClientResponse, bounds: Bounds) -> None:
-        self._link = link
+        self.link = link
         self._bounds = bounds
         self._response = response
         self.status: int = response.status
@@ -159,7 +164,7 @@ class LinkStream:
         return body[:_ERROR_BODY]
 
     async def _guarded(self, step: Awaitable[_T]) -> _T:
-        return await _guarded(step, self._link, self._bounds)
+        return await _guarded(step, self.link, self._bounds)
 
 
 def exact_url(link: str) -> yarl.URL:

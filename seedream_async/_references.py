@@ -10,12 +10,12 @@ from functools import partial
 
 from ._encoding import DataText, DataUri, PathFile, encoded_length
 from ._errors import InvalidRequestError
-from ._files import in_thread
 from ._http import Piece
 from ._request import Reference
 from ._rules import Problem
 from ._sniff import Sniffed
 from ._sources import LARGEST, Source, source_of
+from ._threads import in_thread
 from ._validate import reference_problems
 
 Check = Callable[[Sniffed, int], None]

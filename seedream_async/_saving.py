@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 from collections.abc import AsyncGenerator
-from datetime import UTC, datetime
 
 from attrs import evolve
 
-from . import _diagnosis, _files, _links, _retry
+from . import _files, _links, _retry, _writing
 from ._attempts import reason_of
+from ._base64 import Decoder
 from ._errors import DownloadError, NotAnImageError, SeedreamError, StorageError
 from ._events import DownloadEnded, RetryScheduled
+from ._fetching import Fetch
 from ._link_transport import LinkTransport
 from ._models import Image, ImagesResponse, SavedImage
 from ._reporting import Reporter
+from ._threads import in_thread
 
 WIDTH = 8  # images saved at once by one client
 _SLICE = 512 * 1024  # characters of base64 decoded at once; a multiple of four
@@ -57,14 +57,18 @@ class Saver:
                 raise outcome
         return response
 
-    async def save(self, image: Image, place: _files.Place) -> SavedImage:
-        """Save *image* at *place*, which it names if the place has no name."""
+    async def save(self, image: Image, place: _files.Place, *, outward: bool = False) -> SavedImage:
+        """
+        Save *image* at *place*, which it names if the place has no name.
+
+        A link that came from *outward* must lead to a public address.
+        """
         named = place.named(_links.name_of(image.url or "") or "image")
         async with self._slots:
             start = asyncio.get_running_loop().time()
             outcome: SavedImage | BaseException
             try:
-                outcome = file = await self._save(image, named)
+                outcome = file = await self._save(image, named, outward=outward)
             except BaseException as exc:
                 outcome = exc
                 raise
@@ -73,14 +77,19 @@ class Saver:
                 self._report(_told(image, outcome, elapsed))
             return file
 
-    async def _save(self, image: Image, place: _files.Place) -> SavedImage:
+    async def _save(self, image: Image, place: _files.Place, *, outward: bool) -> SavedImage:
         try:
-            return await _retry.run(
-                lambda: _files.save(self._bytes_of(image), place),
-                self._policy,
-                self._budget,
-                on_retry=self._retry_scheduled,
-            )
+            if image.b64_json is not None:
+                return await _writing.save(_decoded(image.b64_json), place)
+            async with _writing.writing(place) as file:
+                fetch = Fetch(self._links, image.url or "", outward=outward)
+                await _retry.run(
+                    lambda: fetch.into(file),
+                    self._policy,
+                    self._budget,
+                    on_retry=self._retry_scheduled,
+                )
+                return await file.publish()
         except (DownloadError, StorageError) as error:
             error.image = image
             raise
@@ -88,19 +97,6 @@ class Saver:
     def _retry_scheduled(self, attempt: int, error: SeedreamError, wait: float) -> None:
         reason = reason_of(error)
         self._report(RetryScheduled(call=None, attempt=attempt, reason=reason, wait=wait))
-
-    async def _bytes_of(self, image: Image) -> AsyncGenerator[bytes, None]:
-        if image.b64_json is not None:
-            for at in range(0, len(image.b64_json), _SLICE):
-                yield await _files.in_thread(_decode, image.b64_json[at : at + _SLICE])
-            return
-        link = image.url or ""
-        async with self._links.open(link) as stream:
-            if stream.status != 200:
-                body = await stream.read_error()
-                raise _diagnosis.diagnose(link, stream.status, body, datetime.now(UTC))
-            async for chunk in stream.iter_any():
-                yield chunk
 
 
 def _told(image: Image, outcome: SavedImage | BaseException, elapsed: float) -> DownloadEnded:
@@ -115,8 +111,12 @@ def _told(image: Image, outcome: SavedImage | BaseException, elapsed: float) -> 
     return DownloadEnded(host=host, elapsed=elapsed, error=type(outcome).__name__)
 
 
-def _decode(text: str) -> bytes:
+async def _decoded(text: str) -> AsyncGenerator[bytes, None]:
+    """The bytes of base64 *text*, piece by piece."""
+    decoder = Decoder()
     try:
-        return base64.b64decode(text, validate=True)
-    except binascii.Error:
+        for at in range(0, len(text), _SLICE):
+            yield await in_thread(decoder.feed, text[at : at + _SLICE].encode())
+        decoder.finish()
+    except ValueError:
         raise NotAnImageError("the answer's b64_json is not base64") from None

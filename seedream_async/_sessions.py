@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 import aiohttp
 
-
 # Seconds after which a connection is not used again. The far side may close an idle one at the
 # moment of use; the shortest common limits of servers are 2 s (gunicorn) and 5 s (Node).
 FRESH = 1.0

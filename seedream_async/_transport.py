@@ -25,10 +25,10 @@ from ._errors import (
     APITimeoutError,
     SeedreamError,
 )
-from ._files import in_thread
 from ._http import Answer, Encoded, Piece
 from ._sessions import FRESH, OwnSession, notice_closed_connections
 from ._sockets import alive_socket
+from ._threads import in_thread
 from ._timeout import Bounds
 from ._trouble import HEADERS, TROUBLE, client_timeout, describe
 

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from seedream_async import GenerateRequest, InvalidRequestError, Price, _estimate, estimate
 from seedream_async._catalog import FAMILIES, family_of
+from seedream_async._estimate import most_images
 
 LITE, V4_5 = "doubao-seedream-5-0-260128", "doubao-seedream-4-5-251128"
 PRO, FLASH, V5_5 = (
@@ -155,3 +156,52 @@ def test_ranges_are_ranges(*, model, size, group, most, references, layers):
     assert 1 <= expected.images[0] <= expected.images[1]
     assert 0 < expected.amount[0] <= expected.amount[1]
     assert expected.currency == family_of(model).prices[0].currency
+
+
+@pytest.mark.parametrize(
+    ("model", "fields", "most"),
+    [
+        pytest.param(LITE, {}, 1, id="one"),
+        pytest.param(LITE, {"max_images": 4}, 1, id="max_images alone"),
+        pytest.param(LITE, {"max_images": 4, **GROUP}, 4, id="group of 4"),
+        pytest.param(LITE, GROUP, 15, id="group"),
+        pytest.param(LITE, {"image": ["u"] * 13, **GROUP}, 2, id="group with references"),
+        pytest.param(LITE, {"image": ["u"] * 20, **GROUP}, 1, id="too many references"),
+        pytest.param(PRO, {"image": "u", "layer_decomposition": True}, 17, id="layers"),
+        pytest.param(V5_5, {"image": "u", "layer_decomposition": True}, 100, id="layers of 5.5"),
+        pytest.param(STRANGER, {"image": "u", "layer_decomposition": True}, 17, id="stranger"),
+        pytest.param(STRANGER, GROUP, 15, id="group of a stranger"),
+        pytest.param(LITE, {"extra_body": {"new": 1}}, 1, id="field of no account"),
+        *(
+            pytest.param(LITE, {"extra_body": {name: value}}, 17, id=f"extra {name}")
+            for name, value in (
+                ("sequential_image_generation", "auto"),
+                ("layer_decomposition", True),
+            )
+        ),
+    ],
+)
+def test_how_many_images_may_come(model, fields, most):
+    """Time and memory are for the most images that an answer may have."""
+    assert most_images(GenerateRequest("a cat", **fields), model) == most
+
+
+@given(
+    model=st.sampled_from([name for family in FAMILIES for name in family.ids] + [STRANGER]),
+    fields=st.fixed_dictionaries(
+        {},
+        optional={
+            "sequential_image_generation": st.sampled_from(["auto", "disabled"]),
+            "max_images": st.integers(1, 15),
+            "image": st.lists(st.just("u"), max_size=20),
+            "layer_decomposition": st.booleans(),
+        },
+    ),
+)
+def test_there_is_always_room_for_what_is_reckoned_with(model, fields):
+    """At least one image may come, and as many as the estimate has at most."""
+    request = GenerateRequest("a cat", **fields)
+
+    most = most_images(request, model)
+
+    assert 1 <= most == estimate(request, model=model, price=(1, "USD")).images[1]

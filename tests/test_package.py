@@ -31,7 +31,7 @@ LAYERS = (
     },
     {
         *("_wire", "_sse", "_retry", "_refusals", "_doubt", "_diagnosis"),
-        *("_addresses", "_base64", "_inline_images", "_escapes", "_crc64"),
+        *("_addresses", "_base64", "_inline_images", "_escapes", "_crc64", "_names"),
         *("_sizes", "_rules", "_capabilities", "_validate", "_estimate"),
     },
     {
@@ -43,6 +43,9 @@ LAYERS = (
         "_attempts",
         "_reporting",
         "_partfile",
+        "_writing",
+        "_threads",
+        "_fetching",
         "_files",
         "_fanout",
         "_traffic",

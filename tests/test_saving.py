@@ -14,7 +14,7 @@ from seedream_async import (
     NotAnImageError,
     RetryPolicy,
     StorageError,
-    _files,
+    _partfile,
 )
 from seedream_async.emulator import Emulator
 
@@ -162,7 +162,7 @@ async def test_a_full_disk_carries_the_response(client, tmp_path, monkeypatch):
     def full(self, piece):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(_files._PartFile, "write", full)
+    monkeypatch.setattr(_partfile.PartFile, "write", full)
 
     with pytest.raises(StorageError, match="No space left") as excinfo:
         await client.generate("a cat", save_to=tmp_path)
@@ -177,7 +177,7 @@ async def test_other_errors_of_saving_pass(client, tmp_path, monkeypatch):
     def broken(self, piece):
         raise LookupError("bug")
 
-    monkeypatch.setattr(_files._PartFile, "write", broken)
+    monkeypatch.setattr(_partfile.PartFile, "write", broken)
 
     with pytest.raises(LookupError):
         await client.generate("a cat", save_to=tmp_path)

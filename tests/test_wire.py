@@ -3,7 +3,6 @@
 import contextlib
 import json
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,22 +10,14 @@ from hypothesis import strategies as st
 
 from seedream_async import (
     APIResponseValidationError,
-    APIStatusError,
     AuthenticationError,
-    BadRequestError,
-    ContentPolicyError,
     GenerateRequest,
     Image,
     ImageError,
     ImageFailed,
     ImageSucceeded,
     InsufficientQuotaError,
-    InternalServerError,
     ModelInfo,
-    NotFoundError,
-    OutcomeUnknownError,
-    PermissionDeniedError,
-    RateLimitError,
     SeedreamError,
     StreamCompleted,
     UnknownEvent,
@@ -34,39 +25,9 @@ from seedream_async import (
 )
 from seedream_async._http import Answer, Asked
 from seedream_async._sse import Parser, ServerSentEvent
-from seedream_async._wire import build, parse, parse_event, parse_models
+from seedream_async._wire import build, most_bytes, parse_event, parse_models
 
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-SAMPLES = Path(__file__).parent / "samples"
-TYPES = {".json": "application/json", ".html": "text/html; charset=utf-8"}
-
-
-def answer(payload, status=200, headers=None):
-    body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-    return Answer(
-        status, {"content-type": "application/json"} if headers is None else headers, body
-    )
-
-
-def sample(name, **headers):
-    """The answer in the file *name*: its situation, status and kind."""
-    path = SAMPLES / name
-    status = int(path.suffixes[-2][1:])
-    return Answer(status, {"content-type": TYPES[path.suffix], **headers}, path.read_bytes())
-
-
-def read(answer, **asked):
-    return parse(answer, Asked(**asked), NOW)
-
-
-def ark(status, code):
-    error = {"code": code, "message": f"{code}. Request id: 0217", "param": "", "type": ""}
-    return answer({"error": error}, status)
-
-
-def comet(status, code):
-    error = {"message": "no (request id: 2026x)", "type": "comet_api_error", "code": code}
-    return answer({"error": error}, status)
+from .answers import NOW, SAMPLES, answer, json_values, read, sample
 
 
 def sent(request, **options):
@@ -228,262 +189,6 @@ def test_images_beside_an_error_are_kept():
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "retryable"),
-    [
-        ("wrong-path.301.html", NotFoundError, False),
-        ("invalid-request.400.json", BadRequestError, False),
-        ("model-missing.400.json", BadRequestError, False),
-        ("size-too-small.400.json", BadRequestError, False),
-        ("reference-not-found.400.json", BadRequestError, False),
-        ("prompt-filtered.400.json", ContentPolicyError, False),
-        ("wrong-key.401.json", AuthenticationError, False),
-        ("no-balance.403.json", InsufficientQuotaError, False),
-        ("firewall.403.html", PermissionDeniedError, False),
-        ("model-not-open.404.json", NotFoundError, False),
-        ("body-too-large.413.html", BadRequestError, False),
-        ("too-fast.429.json", RateLimitError, True),
-        ("quota-exceeded.429.json", InsufficientQuotaError, False),
-        ("client-error.500.json", BadRequestError, False),
-        ("unknown-model.503.json", NotFoundError, False),
-        ("error-inside.200.json", ContentPolicyError, False),
-        ("all-images-failed.200.json", ContentPolicyError, False),
-    ],
-)
-def test_refusals_of_the_service(name, kind, retryable):
-    """A refusal has a class by what it means, says what to do, and was not billed."""
-    with pytest.raises(SeedreamError) as excinfo:
-        read(sample(name))
-
-    error = excinfo.value
-    assert type(error) is kind
-    assert error.status_code == int(name.split(".")[1])
-    assert error.retryable is retryable
-    assert not error.possibly_billed
-    assert str(error).endswith(". Nothing was billed")
-    assert "secret" not in str(error) + error.body if error.body else True
-
-
-COMET_ROWS = [
-    (400, "invalid_request", BadRequestError),
-    (400, "", BadRequestError),
-    (401, "", AuthenticationError),
-    (402, "", InsufficientQuotaError),
-    (403, "insufficient_user_quota", InsufficientQuotaError),
-    (403, "pre_consume_token_quota_failed", InsufficientQuotaError),
-    (403, "permission_denied", PermissionDeniedError),
-    (409, "", BadRequestError),
-    (413, "", BadRequestError),
-    (422, "", BadRequestError),
-    (425, "", InternalServerError),
-    (429, "", RateLimitError),
-    (400, "sensitive_words_detected", ContentPolicyError),
-    (500, "sensitive_words_detected", ContentPolicyError),
-    (500, "invalid_request", BadRequestError),
-    (503, "model_not_found", NotFoundError),
-    *((status, "", InternalServerError) for status in (521, 522, 523, 525, 526)),
-]
-ARK_ROWS = [
-    *(
-        (400, code, BadRequestError)
-        for code in (
-            "MissingParameter",
-            "MissingParameter.prompt",
-            "InvalidParameter",
-            "InvalidArgumentError.Unknown",
-            "InvalidImageURL.EmptyURL",
-            "InvalidImageURL.InvalidFormat",
-            "InvalidEndpoint.ClosedEndpoint",
-            "InvalidSubscription",
-        )
-    ),
-    *(
-        (400, code, ContentPolicyError)
-        for code in (
-            "InputTextSensitiveContentDetected",
-            "InputImageSensitiveContentDetected",
-            "InputImageSensitiveContentDetected.PrivacyInformation",
-            "OutputImageSensitiveContentDetected",
-            "SensitiveContentDetected",
-            "SensitiveContentDetected.SevereViolation",
-            "SensitiveContentDetected.Violence",
-            "InputTextRiskDetection",
-            "InputImageRiskDetection",
-            "OutputImageRiskDetection",
-            "ContentSecurityDetectionError",
-            "InputTextPolicyViolation",
-        )
-    ),
-    (401, "AuthenticationError", AuthenticationError),
-    (401, "InvalidAccountStatus", AuthenticationError),
-    (403, "AccessDenied", PermissionDeniedError),
-    (403, "AccountOverdueError", InsufficientQuotaError),
-    (403, "OperationDenied.ServiceNotOpen", PermissionDeniedError),
-    (403, "OperationDenied.ServiceOverdue", InsufficientQuotaError),
-    (403, "OperationDenied.InvalidState", PermissionDeniedError),
-    *(
-        (404, code, NotFoundError)
-        for code in (
-            "InvalidEndpointOrModel.NotFound",
-            "InvalidEndpointOrModel.ModelIDAccessDisabled",
-            "ModelNotOpen",
-            "UnsupportedModel",
-        )
-    ),
-    *(
-        (429, code, RateLimitError)
-        for code in (
-            "RateLimitExceeded.EndpointRPMExceeded",
-            "RateLimitExceeded.EndpointTPMExceeded",
-            "ModelAccountRpmRateLimitExceeded",
-            "ModelAccountTpmRateLimitExceeded",
-            "ModelAccountIpmRateLimitExceeded",
-            "APIAccountRpmRateLimitExceeded",
-            "AccountRateLimitExceeded",
-            "RequestBurstTooFast",
-            "ServerOverloaded",
-            "ModelLoadingError",
-            "InflightBatchsizeExceeded",
-        )
-    ),
-    (429, "QuotaExceeded", InsufficientQuotaError),
-    (429, "SetLimitExceeded", InsufficientQuotaError),
-]
-
-
-@pytest.mark.parametrize(
-    ("answered", "kind"),
-    [
-        *(pytest.param(comet(s, c), k, id=f"comet {s} {c}") for s, c, k in COMET_ROWS),
-        *(pytest.param(ark(s, c), k, id=f"ark {s} {c}") for s, c, k in ARK_ROWS),
-    ],
-)
-def test_rows_of_the_error_tables(answered, kind):
-    """Each documented code has its class, and only what may pass is tried again."""
-    with pytest.raises(SeedreamError) as excinfo:
-        read(answered)
-
-    assert type(excinfo.value) is kind
-    assert excinfo.value.retryable is (kind in (RateLimitError, InternalServerError))
-    assert not excinfo.value.possibly_billed
-
-
-@pytest.mark.parametrize(
-    "answered",
-    [
-        *(
-            pytest.param(comet(500, code), id=f"500 {code}")
-            for code in (
-                "do_request_failed",
-                "bad_response_status_code",
-                "bad_response_body",
-                "empty_response",
-            )
-        ),
-        pytest.param(ark(500, "InternalServiceError"), id="500 InternalServiceError"),
-        pytest.param(sample("upstream-trouble.500.json"), id="500 sample"),
-        pytest.param(sample("no-channel.503.json"), id="503"),
-        pytest.param(sample("gateway.504.html"), id="504"),
-        pytest.param(sample("origin-time-out.524.html"), id="524"),
-        *(pytest.param(answer(b"", status), id=str(status)) for status in (408, 502, 520)),
-    ],
-)
-def test_trouble_behind_the_edge_leaves_the_outcome_unknown(answered):
-    """Who gives up on a request that was taken does not know whether the image was made."""
-    with pytest.raises(OutcomeUnknownError, match="check the account") as excinfo:
-        read(answered)
-
-    assert excinfo.value.possibly_billed
-    assert excinfo.value.status_code == answered.status
-    assert not excinfo.value.retryable
-
-
-def test_pages_are_told_as_such():
-    """What is no error of the API is described by its media type."""
-    with pytest.raises(OutcomeUnknownError, match="504: text/html"):
-        read(sample("gateway.504.html"))
-
-
-def test_503_that_says_when_is_a_refusal():
-    """A service that says when to come back has not begun."""
-    answered = sample("no-channel.503.json", **{"retry-after": "2"})
-
-    with pytest.raises(InternalServerError) as excinfo:
-        read(answered)
-
-    assert excinfo.value.retryable
-    assert excinfo.value.retry_after == 2.0
-
-
-@pytest.mark.parametrize(
-    ("payload", "kind"),
-    [
-        pytest.param({"code": "X", "type": "Forbidden"}, PermissionDeniedError, id="type"),
-        pytest.param("plain", BadRequestError, id="text"),
-        pytest.param({"code": 7, "message": "bare"}, BadRequestError, id="number"),
-    ],
-)
-def test_errors_inside_a_success(payload, kind):
-    """A 200 that holds an error is that error, whatever its shape."""
-    with pytest.raises(kind):
-        read(answer({"error": payload}))
-
-
-def test_bare_errors():
-    """An error without an envelope is understood."""
-    with pytest.raises(BadRequestError, match="bare"):
-        read(answer({"code": 7, "message": "bare"}, 400))
-
-
-def test_error_facts_are_kept():
-    """Code, type, param, request id and an excerpt of the body are on the error."""
-    with pytest.raises(APIStatusError) as excinfo:
-        read(sample("size-too-small.400.json"))
-
-    error = excinfo.value
-    assert (error.code, error.type, error.param) == ("InvalidParameter", "BadRequest", "size")
-    assert error.request_id == "021757396757000000000000000000"
-    assert "Request id" not in str(error)
-    assert json.loads(error.body)["error"]["param"] == "size"
-
-
-def test_request_id_of_the_relay():
-    """The relay hides the request id in its message."""
-    with pytest.raises(BadRequestError) as excinfo:
-        read(sample("invalid-request.400.json"))
-
-    assert excinfo.value.request_id == "20260205132859798638387SIHCnxzJ"
-
-
-def test_the_catalogue_helps_with_a_refusal():
-    """What is known to be wrong with a request is told when the service refuses it."""
-    with pytest.raises(BadRequestError, match=r"3686400 pixels\. Take 2048x2048\. Nothing"):
-        read(sample("size-too-small.400.json"), remedy=lambda: "Take 2048x2048")
-
-
-def test_redirect_names_the_host():
-    """A redirect is told with where it leads, and is not followed."""
-    moved = sample("wrong-path.301.html", location="https://www.example.test/?q=1")
-
-    with pytest.raises(NotFoundError, match=r"redirects to www\.example\.test.*ends in /v1"):
-        read(moved)
-
-
-def test_no_secret_is_repeated():
-    """Whatever the service echoes: no key, no prompt, no signature."""
-    message = 'key sk-secret, "my\nprompt", https://h/k?sig=abc'
-    echo = answer({"error": {"code": "invalid_request", "message": message}}, 400)
-
-    with pytest.raises(BadRequestError) as excinfo:
-        read(echo, secrets=("sk-secret", '"my\nprompt"', "a"))
-
-    text = str(excinfo.value) + excinfo.value.body
-    assert "sk-secret" not in text
-    assert "prompt" not in text
-    assert "sig=" not in text
-    assert "https://h/k?…" in text
-
-
-@pytest.mark.parametrize(
     ("answered", "problem"),
     [
         pytest.param(sample("empty.200.json"), "an empty body", id="empty"),
@@ -520,6 +225,27 @@ def test_what_can_be_kept_is_kept():
 
     assert [image.url for image in excinfo.value.response.images] == ["https://h/1"]
     assert excinfo.value.response.raw["data"][0] == {"url": {}}
+
+
+MEBIBYTE = 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("fields", "images", "size"),
+    [
+        pytest.param({}, 1, 16, id="one link"),
+        pytest.param({"response_format": "url"}, 15, 16, id="links"),
+        pytest.param({"response_format": "b64_json"}, 1, 16 + 96, id="one image"),
+        pytest.param({"response_format": "b64_json"}, 15, 16 + 15 * 96, id="images"),
+        pytest.param(
+            {"extra_body": {"response_format": "b64_json"}}, 2, 16 + 2 * 96, id="on own account"
+        ),
+        pytest.param({"extra_body": {"response_format": "url"}}, 2, 16, id="links on own account"),
+    ],
+)
+def test_an_honest_answer_has_a_size(fields, images, size):
+    """Links are short, and an image has no more base64 than its pixels need."""
+    assert most_bytes(GenerateRequest("a cat", **fields), images) == size * MEBIBYTE
 
 
 def test_models_are_listed():
@@ -599,10 +325,6 @@ def test_error_events_are_errors():
         next(events)
 
 
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-)
 shapes = st.fixed_dictionaries(
     {},
     optional={

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from aiohttp import web
 from attrs import frozen
 
-from seedream_async import _catalog, _files
+from seedream_async import _catalog, _threads
 
 from ._faults import Fault, Faults
 from ._making import Making
@@ -98,7 +98,7 @@ class Api:
     async def _generate(self, request: web.Request, body: Any) -> web.Response | Stream:
         try:
             self._authorize(request)
-            plan = await _files.in_thread(make_plan, self._passed_on(body))
+            plan = await _threads.in_thread(make_plan, self._passed_on(body))
             return await self._making.carry_out(plan)
         except Refusal as refusal:
             return self._envelope.answer(refusal)

@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-from seedream_async import _files
+from seedream_async import _threads
 
 from ._pictures import Window
 from ._plan import Plan
@@ -80,7 +80,7 @@ class Making:
     async def _image(self, plan: Plan, picture: Picture, name: str) -> dict[str, Any]:
         size = f"{picture.width}x{picture.height}"
         if plan.response_format == "b64_json":
-            encoded = await _files.in_thread(lambda: base64.b64encode(picture.content()).decode())
+            encoded = await _threads.in_thread(lambda: base64.b64encode(picture.content()).decode())
             return {"b64_json": encoded, "size": size}
         directory = plan.model.rpartition("-")[0]
         path = f"/{directory}/{name}.{picture.output_format}"

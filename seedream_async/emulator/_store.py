@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, unquote
 from aiohttp import web
 from attrs import frozen
 
-from seedream_async import _files, _links
+from seedream_async import _links, _threads
 
 from ._faults import Fault, Faults
 from ._pictures import Window, render
@@ -112,7 +112,7 @@ class Store:
             expiry <= self._clock()
         ):
             return _refused(403, "AccessDenied", "Request has expired")
-        return _served(request, picture, await _files.in_thread(picture.content))
+        return _served(request, picture, await _threads.in_thread(picture.content))
 
     def _unknown(self, request: web.Request) -> web.Response:
         key = _key(request.raw_path)

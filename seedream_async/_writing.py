@@ -1,0 +1,192 @@
+"""
+A byte stream onto the disk, whole or not at all.
+
+Everything that touches the disk runs in a thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from pathlib import Path
+from typing import TypeVar
+
+from . import _sniff
+from ._crc64 import Crc64, make_crc64
+from ._errors import IncompleteDownloadError, NotAnImageError, StorageError
+from ._files import Place, storage_errors
+from ._models import SavedImage
+from ._names import safe_name
+from ._partfile import PartFile
+from ._threads import in_thread
+
+_T = TypeVar("_T")
+PIECE = 256 * 1024  # bytes: a trip to a thread costs as much as writing 64 KiB
+_NOT_LOST = "the image is not lost: its link or base64 is good, and saving it again costs nothing"
+
+
+@contextlib.asynccontextmanager
+async def writing(place: Place) -> AsyncIterator[FileWriter]:
+    """
+    A file that is to be at *place*. Unless it is published, nothing of it is left.
+
+    Only where it was to overwrite, and the old file has given way, the new one stays.
+    """
+    file = FileWriter(place)
+    try:
+        yield file
+    except BaseException:
+        await file.discard()
+        raise
+
+
+class FileWriter:
+    """One image on its way to its place, in large pieces. Raises `StorageError`."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._begin()
+
+    def _begin(self) -> None:
+        self._part = PartFile(self._place.folder, safe_name(self._place.stem))
+        self._arrived = _Arrived()
+        self._buffer = bytearray()
+
+    @property
+    def size(self) -> int:
+        """Bytes that have arrived."""
+        return self._arrived.size + len(self._buffer)
+
+    async def write(self, chunk: bytes) -> None:
+        """Add *chunk*."""
+        self._buffer += chunk
+        if len(self._buffer) >= PIECE:
+            await self._flush()
+
+    async def restart(self) -> None:
+        """Forget what has arrived."""
+        await self.discard()
+        self._begin()
+
+    async def check(self, crc64: int | None = None) -> None:
+        """
+        Raise unless all of one image is there; *crc64* is the checksum that the store announced.
+
+        `NotAnImageError` if it is none, `IncompleteDownloadError` if it is not all, or another.
+        """
+        await self._flush()
+        self._arrived.judge(crc64)
+
+    async def publish(self) -> SavedImage:
+        """Let the file appear."""
+        await self._flush()
+        return await self._on_disk(self._keep)
+
+    async def discard(self) -> None:
+        """Leave nothing."""
+        if self._part.begun:
+            await in_thread(self._part.discard)
+
+    async def _flush(self) -> None:
+        if self._buffer:
+            await self._on_disk(self._take)
+            self._buffer = bytearray()
+
+    async def _on_disk(self, function: Callable[[], _T]) -> _T:
+        with storage_errors(self._place.folder, _NOT_LOST):
+            return await in_thread(function)
+
+    def _take(self) -> None:
+        self._part.write(self._buffer)
+        self._arrived.add(self._buffer)
+
+    def _keep(self) -> SavedImage:
+        sniffed = self._arrived.judge()
+        self._part.finish()
+        path = self._publish(sniffed.kind.extension)
+        self._part.settle()
+        return SavedImage(
+            path=path,
+            bytes=self._arrived.size,
+            content_type=sniffed.kind.content_type,
+            width=sniffed.width,
+            height=sniffed.height,
+        )
+
+    def _publish(self, extension: str) -> Path:
+        for target in self._place.targets(extension):
+            try:
+                self._part.publish(target, overwrite=self._place.overwrite)
+            except FileExistsError:
+                if self._place.suffix is not None:
+                    raise
+            else:
+                return target
+        raise AssertionError("the numbers do not end")
+
+
+async def save(
+    chunks: AsyncGenerator[bytes, None],
+    place: Place,
+    *,
+    crc64: Callable[[], int | None] = lambda: None,
+) -> SavedImage:
+    """
+    Write *chunks* to *place* and check that they are one whole image.
+
+    *crc64* is asked for the checksum that was announced, when all chunks are there. Cancelled or
+    failed at any point, it leaves nothing behind.
+    """
+    async with writing(place) as file:
+        async with _closing(chunks):
+            async for chunk in chunks:
+                await file.write(chunk)
+        await file.check(crc64())
+        return await file.publish()
+
+
+@contextlib.asynccontextmanager
+async def _closing(chunks: AsyncGenerator[bytes, None]) -> AsyncIterator[None]:
+    async with contextlib.aclosing(chunks):
+        try:
+            yield
+        except StorageError:
+            # The disk is the news: that hanging up on the source failed as well is none.
+            with contextlib.suppress(Exception):
+                await chunks.aclose()
+            raise
+
+
+class _Arrived:
+    """What arrived, as far as one must know it to judge it."""
+
+    def __init__(self) -> None:
+        self._head = self._tail = b""
+        self._crc64: Crc64 | None = None
+        self.size = 0
+
+    def add(self, piece: bytearray) -> None:
+        if not self.size:
+            self._head = bytes(piece[: _sniff.HEAD])
+            self._crc64 = make_crc64()
+        self._tail = (self._tail + piece[-_sniff.TAIL :])[-_sniff.TAIL :]
+        self.size += len(piece)
+        if self._crc64:
+            self._crc64.update(piece)
+
+    def judge(self, announced: int | None = None) -> _sniff.Sniffed:
+        """Tell what image it is; raises if it is none, or not all of it, or another."""
+        if self._crc64 and announced not in (None, self._crc64.value):
+            raise IncompleteDownloadError(
+                f"the {self.size} bytes that arrived are not those that the store sent: "
+                "the checksums differ",
+                retryable=True,
+            )
+        sniffed = _sniff.sniff(self._head)
+        if sniffed is None:
+            raise NotAnImageError(f"the {self.size} bytes that arrived are no image")
+        if not _sniff.is_whole(sniffed.kind, self._head, self._tail, self.size):
+            raise IncompleteDownloadError(
+                f"the image breaks off after {self.size} bytes", retryable=True
+            )
+        return sniffed

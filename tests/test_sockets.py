@@ -1,0 +1,84 @@
+"""Sockets that stay alive while an image is made, on whatever platform."""
+
+import socket
+
+import aiohttp
+import pytest
+
+from seedream_async._sockets import alive_socket
+
+OPTIONS = ("TCP_KEEPIDLE", "TCP_KEEPALIVE", "TCP_KEEPINTVL")
+IPV4 = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", 80))
+IPV6 = (socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("::1", 80, 0, 0))
+
+
+def is_kept_alive(sock):
+    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) != 0
+
+
+def seconds_of(sock, *names):
+    """What those of the options are set to that this platform has."""
+    known = [getattr(socket, name) for name in names if hasattr(socket, name)]
+    return {sock.getsockopt(socket.IPPROTO_TCP, option) for option in known}
+
+
+@pytest.fixture
+def connectors(monkeypatch):
+    """Every connector that a client makes."""
+    made = []
+
+    class Connector(aiohttp.TCPConnector):
+        def __init__(self, **options):
+            super().__init__(**options)
+            made.append(self)
+
+    monkeypatch.setattr(aiohttp, "TCPConnector", Connector)
+    return made
+
+
+async def test_connections_of_the_client_are_kept_alive(client, connectors):
+    """The socket under a paid call probes after 30 s of silence, then every 15 s."""
+    await client.generate("a cat")
+
+    [[(protocol, _)]] = connectors[0]._conns.values()
+    sock = protocol.transport.get_extra_info("socket")
+    assert is_kept_alive(sock)
+    assert seconds_of(sock, "TCP_KEEPIDLE", "TCP_KEEPALIVE") <= {30}
+    assert seconds_of(sock, "TCP_KEEPINTVL") <= {15}
+
+
+@pytest.mark.parametrize("address", [IPV4, IPV6], ids=["IPv4", "IPv6"])
+def test_a_socket_is_of_the_kind_that_was_asked_for(address):
+    """Family and kind are those of the address; it is kept alive from the start."""
+    with alive_socket(address) as made:
+        assert (made.family, made.type) == address[:2]
+        assert is_kept_alive(made)
+
+
+@pytest.mark.parametrize("missing", OPTIONS)
+def test_a_platform_without_an_option(missing, monkeypatch):
+    """What a platform does not know is not set; the socket is kept alive all the same."""
+    for name in OPTIONS:
+        monkeypatch.setattr(socket, name, getattr(socket, name, 0x7FFF), raising=False)
+    monkeypatch.delattr(socket, missing)
+
+    with alive_socket(IPV4) as made:
+        assert is_kept_alive(made)
+
+
+def test_a_platform_that_refuses_the_options(monkeypatch):
+    """A system that knows the names but not the options still gives a socket."""
+    refused = []
+
+    class Socket(socket.socket):
+        def setsockopt(self, level, *option):
+            if level == socket.IPPROTO_TCP:
+                refused.append(option)
+                raise OSError
+            super().setsockopt(level, *option)
+
+    monkeypatch.setattr(socket, "socket", Socket)
+
+    with alive_socket(IPV4) as made:
+        assert is_kept_alive(made)
+    assert refused
