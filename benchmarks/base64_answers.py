@@ -28,9 +28,9 @@ import aiohttp
 from aiohttp import web
 
 from seedream_async._base64 import _decode
+from seedream_async._inline_images import Decoded, ImageReader
 from seedream_async._threads import in_thread
 from seedream_async._writing import PIECE
-from seedream_async._inline_images import Decoded, ImageReader
 
 TICK = 0.001  # seconds between two looks at the loop
 TINY = 1000  # bytes of the image that comes first, so that all is loaded

@@ -154,6 +154,7 @@ class Calls:
             finally:
                 call.images = len(events.response.images)
                 call.unfinished = not events.completed
+                call.attempts = events.attempts
 
     @contextlib.asynccontextmanager
     async def _call(self, prepared: Prepared) -> AsyncIterator[Call]:

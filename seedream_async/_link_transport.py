@@ -21,7 +21,7 @@ from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 
 from . import _diagnosis, _links
 from ._errors import DownloadError, IncompleteDownloadError, SeedreamError
-from ._sessions import FRESH, OwnSession, notice_closed_connections
+from ._sessions import FRESH, OwnSession, SilentConnector, notice_closed_connections
 from ._sockets import AddrInfo, InwardError, outward_socket
 from ._timeout import Bounds
 from ._trouble import HEADERS, TROUBLE, client_timeout, describe
@@ -75,9 +75,7 @@ def _make_session(
     bounds: Bounds, make_socket: Callable[[AddrInfo], socket.socket] | None
 ) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(
-            limit=0, keepalive_timeout=FRESH, socket_factory=make_socket
-        ),
+        connector=SilentConnector(limit=0, keepalive_timeout=FRESH, socket_factory=make_socket),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=client_timeout(bounds),
         auto_decompress=False,

@@ -46,8 +46,9 @@ STATUS_OF_TYPE = {
     "TooManyRequests": 429,
     "InternalServerError": 500,
 }
-# Cloudflare's edge never reached the origin, so nothing can have been made.
-_NEVER_REACHED = {521, 522, 523, 525, 526}
+# Cloudflare's edge never reached the origin, so nothing can have been made. Not 522: it also comes
+# when the origin took the request and then fell silent (Cloudflare's page on 5xx errors).
+_NEVER_REACHED = {521, 523, 525, 526}
 
 
 class Meaning(NamedTuple):
@@ -144,9 +145,11 @@ def refusal(answer: Answer, payload: Any, asked: Asked, now: datetime) -> errors
 
 def _redirect(answer: Answer) -> errors.APIError:
     host = host_of(answer.headers.get("location", "")) or "the same host"
+    what = f"{answer.status}: the API redirects to {host}, and a paid request follows no redirect"
+    if answer.status == 303:  # it says that the request was carried out
+        return outcome_unknown(what, answer.elapsed, cut=False, status_code=303)
     return errors.NotFoundError(
-        f"{answer.status}: the API redirects to {host}, and a paid request follows no redirect. "
-        "Check that base_url is right and ends in /v1. Nothing was billed",
+        f"{what}. Check that base_url is right and ends in /v1. Nothing was billed",
         status_code=answer.status,
     )
 

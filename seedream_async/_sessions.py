@@ -8,6 +8,8 @@ import asyncio
 from collections.abc import Callable
 
 import aiohttp
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
 
 # Seconds after which a connection is not used again. The far side may close an idle one at the
 # moment of use; the shortest common limits of servers are 2 s (gunicorn) and 5 s (Node).
@@ -81,3 +83,20 @@ async def notice_closed_connections() -> None:
     """
     for _ in range(3):
         await asyncio.sleep(0)
+
+
+class SilentConnector(aiohttp.TCPConnector):
+    """
+    Hands out no connection on which the far side spoke while nobody had asked it anything.
+
+    aiohttp would take what it said for the answer to the next request.
+    """
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> Connection:
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            if connection.protocol is None or not connection.protocol.should_close:
+                return connection
+            connection.close()

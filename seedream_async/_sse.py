@@ -36,6 +36,7 @@ class Parser:
         self._first = True
         self._event = ""
         self._data: list[bytes] = []
+        self.size = 0  # bytes of the event that is not complete yet
 
     @property
     def pending(self) -> bool:
@@ -56,6 +57,7 @@ class Parser:
         events = [self._take(piece) for piece in ended]
         if rest:
             self._line.append(rest)
+            self.size += len(rest)
         return [event for event in events if event]
 
     def _take(self, end: bytes) -> ServerSentEvent | None:
@@ -72,11 +74,13 @@ class Parser:
             self._event = value.decode("utf-8", "replace")
         elif name == b"data":
             self._data.append(value)
+        self.size += len(end)
         return None
 
     def _dispatch(self) -> ServerSentEvent | None:
         event = ServerSentEvent(self._event or "message", b"\n".join(self._data))
         complete = bool(self._data)
+        self.size = 0
         self._event = ""
         self._data.clear()
         return event if complete else None

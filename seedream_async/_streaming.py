@@ -11,7 +11,13 @@ from attrs import evolve
 
 from . import _wire
 from ._doubt import outcome_unknown
-from ._errors import APIError, DownloadError, OutcomeUnknownError, StorageError
+from ._errors import (
+    APIError,
+    APIResponseValidationError,
+    DownloadError,
+    OutcomeUnknownError,
+    StorageError,
+)
 from ._events import Attempt
 from ._http import Asked
 from ._models import (
@@ -134,11 +140,28 @@ class EventStream:
                 raise
             chunk = b""
         self._waiting.extend(self._parser.feed(chunk))
+        if self._parser.size > self._asked.most_bytes:
+            raise APIResponseValidationError(
+                f"an event of the stream has more than {self._asked.most_bytes} bytes, which no "
+                "answer to this request has. It may have been billed: check the account before "
+                "sending it again"
+            )
         self._over = not chunk
         if self._over and not self.completed:
             raise outcome_unknown(
                 f"the stream broke off after {len(self._data)} images, which response holds"
             )
+
+    def _parsed(self, event: ServerSentEvent) -> StreamEvent:
+        try:
+            return _wire.parse_event(event, len(self._data), self._asked, datetime.now(UTC))
+        except APIError as error:
+            self.completed = not error.possibly_billed  # a refusal leaves nothing to come
+            if self.completed and not self._data and self.attempts:
+                *earlier, last = self.attempts
+                refused = evolve(last, fate="refused", error=type(error).__name__)
+                self.attempts = (*earlier, refused)
+            raise
 
     def _understood(self, event: ServerSentEvent | StreamEvent) -> StreamEvent | None:
         """What *event* tells; the end of the stream is none."""
@@ -147,7 +170,7 @@ class EventStream:
                 self._over = self.completed = True
                 self._waiting.clear()
                 return None
-            event = _wire.parse_event(event, len(self._data), self._asked, datetime.now(UTC))
+            event = self._parsed(event)
         match event:
             case ImageSucceeded():
                 self._data[event.index] = event.image

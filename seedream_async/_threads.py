@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import ParamSpec, TypeVar
 
 _P = ParamSpec("_P")
@@ -27,12 +27,23 @@ async def in_thread(function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwa
     A thread cannot be stopped: leaving at once would let its file appear after the clean-up.
     But what still waits for a thread is never begun.
     """
+    return await _in_thread(Future(), partial(function, *args, **kwargs))
+
+
+async def surely_in_thread(function: Callable[[], _T]) -> _T:
+    """As `in_thread`, for what is to be done even if the caller is cancelled before it begins."""
     ticket: Future[None] = Future()
+    ticket.set_running_or_notify_cancel()
+    return await _in_thread(ticket, function)
+
+
+async def _in_thread(ticket: Future[None], function: Callable[[], _T]) -> _T:
+    """Run *function* unless *ticket* is cancelled first."""
 
     def run() -> _T:
-        if not ticket.set_running_or_notify_cancel():
+        if not (ticket.running() or ticket.set_running_or_notify_cancel()):
             raise asyncio.CancelledError
-        return function(*args, **kwargs)
+        return function()
 
     # No task, as that of asyncio.to_thread: a loop that ends cancels every task it can find.
     # And no thread of the application's pool, which resolves its host names.

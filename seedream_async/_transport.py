@@ -26,7 +26,7 @@ from ._errors import (
     SeedreamError,
 )
 from ._http import Answer, Encoded, Piece
-from ._sessions import FRESH, OwnSession, notice_closed_connections
+from ._sessions import FRESH, OwnSession, SilentConnector, notice_closed_connections
 from ._sockets import alive_socket
 from ._threads import in_thread
 from ._timeout import Bounds
@@ -99,7 +99,7 @@ def _is_closing(writer: AbstractStreamWriter) -> bool:
 
 
 def _make_session() -> aiohttp.ClientSession:
-    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=FRESH, socket_factory=alive_socket)
+    connector = SilentConnector(limit=0, keepalive_timeout=FRESH, socket_factory=alive_socket)
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
 

@@ -37,7 +37,7 @@ from ._sse import ServerSentEvent
 
 _T = TypeVar("_T")
 
-_ANSWER = 16 * 1024 * 1024  # bytes of an answer without its images: a thousand times the usual
+_ANSWER = 8 * 1024 * 1024  # bytes of an answer without its images: 10 KB are usual
 _BASE64_IMAGE = 96 * 1024 * 1024  # 4096 x 4096 pixels of 4 bytes, not compressed, in base64
 _SENT_AS_IS = (
     "size",

@@ -18,7 +18,7 @@ from ._files import Place, storage_errors
 from ._models import SavedImage
 from ._names import safe_name
 from ._partfile import PartFile
-from ._threads import in_thread
+from ._threads import in_thread, surely_in_thread
 
 _T = TypeVar("_T")
 PIECE = 256 * 1024  # bytes: a trip to a thread costs as much as writing 64 KiB
@@ -85,7 +85,7 @@ class FileWriter:
     async def discard(self) -> None:
         """Leave nothing."""
         if self._part.begun:
-            await in_thread(self._part.discard)
+            await surely_in_thread(self._part.discard)
 
     async def _flush(self) -> None:
         if self._buffer:

@@ -10,6 +10,7 @@ import pytest
 
 import seedream_async
 from seedream_async import (
+    APIResponseValidationError,
     AsyncSeedream,
     AuthenticationError,
     BadRequestError,
@@ -17,6 +18,7 @@ from seedream_async import (
     GenerateRequest,
     ImageFailed,
     ImageSucceeded,
+    InternalServerError,
     InvalidRequestError,
     Limits,
     NotFoundError,
@@ -26,6 +28,7 @@ from seedream_async import (
     StreamCompleted,
     Success,
     Timeout,
+    _wire,
 )
 from seedream_async.emulator import Emulator
 from seedream_async.emulator._pictures import render
@@ -183,7 +186,7 @@ async def test_total_bounds_the_call(emulator, client, limit):
     """A call that takes too long ends, and may have been billed."""
     emulator.stall_next()
 
-    with pytest.raises(OutcomeUnknownError, match="total=0.05 s passed while waiting"):
+    with pytest.raises(OutcomeUnknownError, match=r"total=0\.05 s passed while waiting"):
         await client.generate("a cat", timeout=limit)
 
 
@@ -492,3 +495,237 @@ async def test_one_failed_image_does_not_end_the_stream(emulator, client):
 
     assert kinds == [ImageSucceeded, ImageFailed, ImageSucceeded, StreamCompleted]
     assert emulator.images_billed == 2
+
+
+async def _generate(client, **options):
+    await client.generate("a cat", **options)
+
+
+async def _stream(client, **options):
+    async with client.stream("a cat", **options) as events:
+        async for _ in events:
+            pass
+
+
+async def _fan_out(client, **options):
+    for result in await client.generate_many(["a cat"], **options):
+        result.unwrap()
+
+
+ways = pytest.mark.parametrize(
+    "make", [_generate, _stream, _fan_out], ids=["generate", "stream", "generate_many"]
+)
+
+
+@ways
+async def test_a_call_may_be_more_patient_than_its_client(emulator, make):
+    """The policy of a call goes before that of its client."""
+    emulator.fail_next(status=429, retry_after=0)
+
+    async with emulator.client(retry=RetryPolicy(attempts=1)) as client:
+        await make(client, retry=QUICK)
+
+    assert emulator.request_count == 2
+
+
+@ways
+async def test_a_call_may_be_less_patient_than_its_client(emulator, make):
+    """A single attempt is a policy too."""
+    emulator.fail_next(status=429, retry_after=0)
+
+    async with emulator.client(retry=QUICK) as client:
+        with pytest.raises(RateLimitError):
+            await make(client, retry=RetryPolicy(attempts=1))
+
+    assert emulator.request_count == 1
+
+
+@ways
+async def test_only_one_call_is_sent_again_whatever_it_costs(emulator, make):
+    """Who opts in for one call has not opted in for the others."""
+    emulator.cut_next(times=2)
+
+    async with emulator.client(retry=QUICK) as client:
+        await make(client, retry=RetryPolicy(attempts=3, wait_initial=0, resend_unknown=True))
+        emulator.cut_next()
+        with pytest.raises(OutcomeUnknownError):
+            await make(client)
+
+    assert emulator.request_count == 4
+
+
+@ways
+@pytest.mark.parametrize("limit", [0.05, Timeout(total=0.05)], ids=["number", "value"])
+async def test_a_call_may_have_less_time_than_its_client(emulator, make, limit):
+    """The limits of a call go before those of its client."""
+    emulator.stall_next()
+
+    async with emulator.client(timeout=60) as client:
+        with pytest.raises(OutcomeUnknownError, match=r"total=0\.05 s passed"):
+            await make(client, timeout=limit)
+
+
+@ways
+async def test_a_call_may_have_more_time_than_its_client(make):
+    """A limit that the client has does not end a call that has its own."""
+    async with Emulator(latency=0.1) as emulator, emulator.client(timeout=0.01) as client:
+        await make(client, timeout=60)
+
+    assert emulator.images_billed == 1
+
+
+@ways
+@pytest.mark.parametrize("option", ["timeout", "retry"])
+async def test_no_option_is_that_of_the_client(emulator, make, option):
+    """None leaves a call with what its client has."""
+    emulator.fail_next(status=429, retry_after=0)
+
+    async with emulator.client(timeout=60, retry=QUICK) as client:
+        await make(client, **{option: None})
+
+    assert emulator.request_count == 2
+
+
+@pytest.mark.parametrize("limit", [0, True, "soon"], ids=repr)
+async def test_a_nonsense_limit_of_a_call(emulator, client, limit):
+    """What is no limit is refused before anything is sent."""
+    with pytest.raises(InvalidRequestError) as excinfo:
+        await client.generate("a cat", timeout=limit)
+
+    assert excinfo.value.field == "total"
+    assert emulator.request_count == 0
+
+
+class Spy:
+    """Stands in for the transport: notes what each attempt may take, and refuses it."""
+
+    def __init__(self, client, monkeypatch):
+        self.bounds = []
+        monkeypatch.setattr(client._api, "send", self.send)
+
+    async def send(self, *_, bounds, **__):
+        self.bounds.append(bounds)
+        raise RateLimitError("slow down", retryable=True)
+
+
+@pytest.mark.parametrize(
+    ("fields", "seconds"),
+    [
+        pytest.param({}, (600, 300), id="one image"),
+        pytest.param(
+            {"sequential_image_generation": "auto", "max_images": 4}, (780, 480), id="group of 4"
+        ),
+        pytest.param({"sequential_image_generation": "auto"}, (1440, 1140), id="group"),
+    ],
+)
+async def test_more_images_have_more_time(client, monkeypatch, fields, seconds):
+    """What suits a call depends on how many images it may give."""
+    spy = Spy(client, monkeypatch)
+
+    with pytest.raises(RateLimitError):
+        await client.generate("a cat", retry=RetryPolicy(attempts=1), **fields)
+
+    assert [(bounds.total, bounds.attempt) for bounds in spy.bounds] == [seconds]
+
+
+async def test_each_attempt_has_what_the_others_left(client, monkeypatch):
+    """The total of a call is that of all its attempts and waits."""
+    spy = Spy(client, monkeypatch)
+
+    with pytest.raises(RateLimitError):
+        await client.generate("a cat", timeout=9, retry=RetryPolicy(attempts=3, wait_initial=0))
+
+    spent = [bounds.spent for bounds in spy.bounds]
+    assert 0 <= spent[0] < spent[1] < spent[2]
+    assert all(bounds.whole == 9 - bounds.spent for bounds in spy.bounds)
+
+
+async def test_a_wait_that_outlasts_the_total_is_not_begun(emulator, client):
+    """Who has no time left is told at once."""
+    emulator.fail_next(status=429, retry_after=30)
+
+    with pytest.raises(RateLimitError) as excinfo:
+        await client.generate("a cat", timeout=20)
+
+    assert emulator.request_count == 1
+    assert excinfo.value.__notes__ == [
+        "gave up after attempt 1: a wait of 30.0 s would outlast the total time-out"
+    ]
+
+
+async def test_calls_share_their_retries(emulator):
+    """When too little succeeds, a client stops trying again; a success lets it."""
+    emulator.fail_next(status=429, retry_after=0, times=3)
+
+    async with emulator.client(
+        retry=RetryPolicy(attempts=2, wait_initial=0), limits=Limits(retry_budget=1)
+    ) as client:
+        results = await client.generate_many(["a cat"] * 2, concurrency=1)
+        await client.generate("a cat")
+        emulator.fail_next(status=429, retry_after=0)
+        await client.generate("a cat")
+
+    [[patient], [hurried]] = [result.error.__notes__ for result in results]
+    assert patient == "gave up after attempt 2"
+    assert hurried.startswith("gave up after attempt 1: the retries that Limits allows are used up")
+    assert emulator.request_count == 6
+
+
+async def test_who_asks_not_to_be_asked_again_is_not(emulator, client):
+    """`x-should-retry: false` ends a call that would be tried again."""
+    emulator.fail_next(status=429, retry_after=0, headers={"x-should-retry": "false"})
+
+    with pytest.raises(RateLimitError):
+        await client.generate("a cat")
+
+    assert emulator.request_count == 1
+
+
+@pytest.mark.parametrize("make", [_generate, _stream], ids=["generate", "stream"])
+async def test_an_answer_that_nobody_can_have_meant(make, monkeypatch):
+    """An answer longer than any honest one is left, and may have been billed."""
+    monkeypatch.setattr(_wire, "_ANSWER", 100)
+
+    async with Emulator(relay_drops=True) as emulator, emulator.client() as client:
+        with pytest.raises(APIResponseValidationError, match="more than 100 bytes") as excinfo:
+            await make(client)
+
+    assert excinfo.value.possibly_billed
+    assert (emulator.request_count, emulator.images_billed) == (1, 1)
+
+
+MODELS = "https://api.example.test/v1/models"
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, 524])
+async def test_what_is_free_is_tried_again(api, status):
+    """Trouble of any kind costs nothing where nothing can be billed."""
+    api.get(MODELS, status=status)
+    api.get(MODELS, payload={"data": [{"id": "m"}]})
+
+    async with AsyncSeedream(api_key="k-test", base_url=MODELS[:-7], retry=QUICK) as client:
+        models = await client.models()
+
+    assert [model.id for model in models] == ["m"]
+
+
+@pytest.mark.parametrize("status", [408, 500, 503, 504])
+async def test_what_is_free_is_never_in_doubt(api, status):
+    """The error of a request that costs nothing says so."""
+    api.get(MODELS, status=status, repeat=True)
+    policy = RetryPolicy(attempts=2, wait_initial=0)
+
+    async with AsyncSeedream(api_key="k-test", base_url=MODELS[:-7], retry=policy) as client:
+        with pytest.raises(InternalServerError, match="Nothing was billed") as excinfo:
+            await client.models()
+
+    ((_, calls),) = api.requests.items()
+    assert len(calls) == 2
+    assert not excinfo.value.possibly_billed
+
+
+@pytest.mark.parametrize("limits", [{"concurrency": 0}, {"retry_budget": -1}], ids=str)
+def test_nonsense_limits_are_refused(limits):
+    """A client that may do nothing is a mistake, and the message names the limit."""
+    with pytest.raises(ValueError, match=next(iter(limits))):
+        Limits(**limits)

@@ -27,7 +27,7 @@ from seedream_async import (
     RetryScheduled,
     SeedreamError,
     StorageError,
-    _files,
+    _writing,
 )
 from seedream_async._reporting import Reporter
 from seedream_async.emulator import Emulator
@@ -344,10 +344,10 @@ async def test_a_download_that_fails(emulator, listened, told, tmp_path):
 async def test_an_image_that_cannot_be_written(listened, told, tmp_path, monkeypatch):
     """Trouble with the disk is told after the call, which is paid for."""
 
-    async def save(*_):
+    async def publish(_):
         raise StorageError("the disk is full")
 
-    monkeypatch.setattr(_files, "save", save)
+    monkeypatch.setattr(_writing.FileWriter, "publish", publish)
 
     with pytest.raises(StorageError):
         await listened.generate("a cat", save_to=tmp_path / "cat.jpeg")

@@ -1,5 +1,6 @@
 """Sockets that stay alive while an image is made, on whatever platform."""
 
+import asyncio
 import socket
 
 import aiohttp
@@ -36,15 +37,20 @@ def connectors(monkeypatch):
     return made
 
 
-async def test_connections_of_the_client_are_kept_alive(client, connectors):
+async def test_connections_of_the_client_are_kept_alive(emulator, client, connectors):
     """The socket under a paid call probes after 30 s of silence, then every 15 s."""
-    await client.generate("a cat")
+    emulator.stall_next()
+    task = asyncio.create_task(client.generate("a cat"))
+    while not emulator.request_count:
+        await asyncio.sleep(0)
 
-    [[(protocol, _)]] = connectors[0]._conns.values()
+    [protocol] = connectors[0]._acquired
     sock = protocol.transport.get_extra_info("socket")
     assert is_kept_alive(sock)
     assert seconds_of(sock, "TCP_KEEPIDLE", "TCP_KEEPALIVE") <= {30}
     assert seconds_of(sock, "TCP_KEEPINTVL") <= {15}
+    task.cancel()
+    await asyncio.wait([task])
 
 
 @pytest.mark.parametrize("address", [IPV4, IPV6], ids=["IPv4", "IPv6"])

@@ -3,9 +3,13 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from seedream_async import (
+    APIError,
     APIStatusError,
+    Attempt,
     EventStream,
     Image,
     ImageFailed,
@@ -190,3 +194,82 @@ async def test_a_closed_stream_is_over():
 
     assert [event async for event in stream] == []
     assert len(stream.response.images) == 1
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        pytest.param(["no-end.200.sse"], id="broken off"),
+        pytest.param(["error-midway.200.sse"], id="error"),
+    ],
+)
+async def test_errors_tell_of_the_attempts(chunks):
+    """What it took to open a stream is on whatever ends it."""
+    attempts = (Attempt(fate="refused", elapsed=1.0), Attempt(fate="answered", elapsed=2.0))
+    stream = stream_of(*map(sample, chunks))
+    stream.attempts = attempts
+
+    with pytest.raises(APIError) as excinfo:
+        async for _ in stream:
+            pass
+
+    assert excinfo.value.attempts == attempts
+    assert excinfo.value.response.attempts == attempts
+    assert stream.response.attempts == attempts
+
+
+async def test_a_stream_that_broke_stays_broken():
+    """Who goes on after the end of a broken stream is told again, and never that it was complete."""
+    stream = stream_of(sample("no-end.200.sse"), OutcomeUnknownError("cut"))
+    await anext(stream)
+
+    for problem in ("cut", "broke off after 1 images"):
+        with pytest.raises(OutcomeUnknownError, match=problem):
+            await anext(stream)
+
+    assert not stream.completed
+    assert [event async for event in stream] == []
+
+
+@pytest.mark.parametrize(
+    ("chunks", "completed"),
+    [
+        pytest.param([sample("one-failed.200.sse")], True, id="whole"),
+        pytest.param([b"data: [DONE]\n\n"], True, id="done alone"),
+        pytest.param([sample("completed-without-done.200.sse")], True, id="completed alone"),
+    ],
+)
+async def test_a_stream_knows_when_it_is_complete(chunks, completed):
+    """Complete is what the service has called so, by either word."""
+    stream = stream_of(*chunks)
+
+    assert not stream.completed
+    async for _ in stream:
+        pass
+
+    assert stream.completed is completed
+
+
+@given(data=st.data())
+async def test_however_it_is_cut_a_stream_is_the_same(data):
+    """Where the pieces of a stream end makes no difference."""
+    whole = sample("one-failed.200.sse")
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)))))
+    pieces = [whole[a:b] for a, b in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
+
+    stream = stream_of(*filter(None, pieces))
+
+    assert len([event async for event in stream]) == 4
+    assert len(stream.response.images) == 2
+
+
+async def test_what_the_reader_raises_is_the_readers():
+    """An error in the body of the loop passes as it is, and what arrived is kept."""
+    stream = stream_of(sample("one-failed.200.sse"))
+
+    with pytest.raises(ZeroDivisionError):
+        async for _ in stream:
+            raise ZeroDivisionError
+
+    assert len(stream.response.images) == 1
+    assert not stream.completed

@@ -2,17 +2,21 @@
 
 import asyncio
 import contextlib
+import errno
 import socket
 import ssl
 import struct
+from unittest import mock
 
 import aiohttp
 import pytest
 import trustme
 import yarl
+from aiohttp.http_writer import StreamWriter
 
 from seedream_async import (
     APIConnectionError,
+    APIResponseValidationError,
     APITimeoutError,
     DownloadError,
     IncompleteDownloadError,
@@ -21,7 +25,8 @@ from seedream_async import (
 )
 from seedream_async._link_transport import LinkTransport, exact_url
 from seedream_async._timeout import Bounds
-from seedream_async._transport import ApiTransport, _Body
+from seedream_async._transport import ApiTransport, _Body, _Exchange
+from seedream_async._trouble import client_timeout, describe
 
 KEY = "sk-test-key"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Request-Id: r1\r\n\r\n{}"
@@ -176,7 +181,7 @@ async def test_no_time_to_connect():
             plug.connect_ex(address)
         async with api(f"http://127.0.0.1:{address[1]}") as transport:
             with pytest.raises(
-                APITimeoutError, match="within connect=0.05 s; nothing was sent"
+                APITimeoutError, match=r"within connect=0\.05 s; nothing was sent"
             ) as excinfo:
                 await transport.send("POST", "/x", [b"{}"], bounds=Bounds(connect=0.05))
         for plug in taken:
@@ -230,7 +235,7 @@ async def test_cut_after_sending_leaves_the_outcome_unknown(answer):
 async def test_silence_after_sending_leaves_the_outcome_unknown(limit):
     """A time-out after sending is no reason to send again."""
     async with raw_server(b"", hold=True) as (url, _), api(url) as transport:
-        with pytest.raises(OutcomeUnknownError, match="passed while waiting|silence for read"):
+        with pytest.raises(OutcomeUnknownError, match=r"passed while waiting|silence for read"):
             await transport.send("POST", "/x", [b"{}"], bounds=Bounds(**limit))
 
 
@@ -428,7 +433,7 @@ async def test_trouble_with_a_link_may_be_tried_again(answer, error):
 async def test_silent_store():
     """A store that stalls is left after the read time-out."""
     async with raw_server(body(b"image")[:-2], hold=True) as (url, _):
-        with pytest.raises(DownloadError, match="silence for read=0.05 s"):
+        with pytest.raises(DownloadError, match=r"silence for read=0\.05 s"):
             await fetch(url, Bounds(read=0.05))
 
 
@@ -444,6 +449,278 @@ def test_what_is_not_sent_unchanged_is_not_sent(monkeypatch):
 
     with pytest.raises(ValueError, match="unchanged"):
         exact_url("https://h/a?b=%2F")
+
+
+@pytest.mark.parametrize("length", [9, 10])
+async def test_an_answer_as_long_as_allowed(length):
+    """What an honest answer can have is read to its end."""
+    async with raw_server(body(b"x" * length)) as (url, _), api(url) as transport:
+        answer = await transport.send("POST", "/x", [b"{}"], bounds=Bounds(), most_bytes=10)
+
+    assert answer.body == b"x" * length
+    assert answer.elapsed > 0
+
+
+async def test_an_answer_that_is_too_long_is_not_read():
+    """More than an honest answer can have is left, and may have been billed."""
+    endless = b"HTTP/1.1 200 OK\r\nContent-Length: 999999999\r\n\r\n" + b"x" * 11
+
+    async with raw_server(endless, hold=True) as (url, _), api(url) as transport:
+        with pytest.raises(APIResponseValidationError, match="more than 10 bytes") as excinfo:
+            await transport.send("POST", "/x", [b"{}"], bounds=Bounds(), most_bytes=10)
+
+    assert excinfo.value.possibly_billed
+    assert excinfo.value.status_code == 200
+    assert not excinfo.value.retryable
+    assert "check the account" in str(excinfo.value)
+
+
+async def test_a_refusal_is_read_to_64_kib():
+    """The beginning of a refusal says enough; nobody waits for the rest."""
+    sent = b"x" * 70_000
+    endless = b"HTTP/1.1 400 No\r\nContent-Length: 999999999\r\n\r\n" + sent
+
+    async with raw_server(endless, hold=True) as (url, _), api(url) as transport:
+        answer = await transport.send("POST", "/x", [b"{}"], bounds=Bounds(total=5))
+
+    assert answer.status == 400
+    assert 65_536 <= len(answer.body) <= len(sent)
+
+
+async def test_a_short_refusal_is_read_whole():
+    """A refusal that ends before that is not cut."""
+    async with raw_server(body(b"no", b"400 No")) as (url, _), api(url) as transport:
+        answer = await transport.send("POST", "/x", [b"{}"], bounds=Bounds())
+
+    assert (answer.status, answer.body) == (400, b"no")
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "events"),
+    [
+        pytest.param(b"200 OK", b"text/event-stream", True, id="events"),
+        pytest.param(b"200 OK", b"application/json", False, id="one answer"),
+        pytest.param(b"200 OK", None, False, id="no type"),
+        pytest.param(b"429 No", b"text/event-stream", False, id="refusal"),
+    ],
+)
+async def test_what_kind_of_answer_comes(status, kind, events):
+    """Events are told from one answer by the status and the type."""
+    headers = b"Content-Type: %b\r\n" % kind if kind else b""
+
+    async with raw_server(body(b"{}", status, headers)) as (url, _), api(url) as transport:
+        async with transport.open("POST", "/x", [b"{}"], bounds=Bounds()) as stream:
+            pass
+
+    assert stream.is_event_stream is events
+
+
+async def test_tells_when_the_request_leaves():
+    """Who has to know is told once, before anything is answered."""
+    told = []
+
+    async with raw_server(OK) as (url, received), api(url) as transport:
+        await transport.send(
+            "POST",
+            "/x",
+            [b"x" * 200_000, b"y"],
+            bounds=Bounds(),
+            on_sent=lambda: told.append(len(received)),
+        )
+
+    assert told == [0]
+
+
+async def test_tells_nothing_of_what_never_leaves():
+    """Without a connection nothing was sent, and nobody is told that it was."""
+    told = []
+
+    async with api(f"http://127.0.0.1:{free_port()}") as transport:
+        with pytest.raises(APIConnectionError):
+            await transport.send(
+                "POST", "/x", [b"{}"], bounds=Bounds(), on_sent=lambda: told.append(1)
+            )
+
+    assert told == []
+
+
+async def test_a_closed_connection_takes_nothing():
+    """A body that meets a connection known to be closed has not left."""
+    told = []
+    protocol = mock.Mock(transport=None)
+    body = _Body([b"{}"], lambda: told.append(1))
+
+    with pytest.raises(aiohttp.ClientConnectionResetError):
+        await body.write(StreamWriter(protocol, asyncio.get_running_loop()))
+
+    assert not body.sent
+    assert not body.whole
+    assert told == []
+
+
+async def test_a_closing_connection_takes_nothing():
+    """A connection that is about to close is as good as closed."""
+    transport = mock.Mock()
+    transport.is_closing.return_value = True
+    body = _Body([b"{}"], print)
+
+    with pytest.raises(aiohttp.ClientConnectionResetError):
+        await body.write(StreamWriter(mock.Mock(transport=transport), asyncio.get_running_loop()))
+
+    assert not body.sent
+
+
+async def test_in_case_of_doubt_it_has_left():
+    """Of a writer that is not aiohttp's own, such as a mock's, nothing is known."""
+    writer = mock.AsyncMock()
+    body = _Body([b"{}"], print)
+
+    await body.write(writer)
+
+    assert body.sent
+    assert body.whole
+    writer.write.assert_awaited_once_with(b"{}")
+
+
+@pytest.mark.parametrize(
+    ("answer", "padding", "phase"),
+    [
+        pytest.param(b"", 1 << 24, "sending the request", id="sending"),
+        pytest.param(b"", 2, "waiting for the answer", id="waiting"),
+        pytest.param(OK[:-1], 2, "reading the answer", id="reading"),
+    ],
+)
+async def test_says_what_it_was_at(answer, padding, phase):
+    """A message tells how far the exchange had come."""
+    async with raw_server(answer, hold=True) as (url, _), api(url) as transport:
+        with pytest.raises(OutcomeUnknownError, match=f"total=0.1 s passed while {phase}"):
+            await transport.send("POST", "/x", [b" " * padding], bounds=Bounds(total=0.1))
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "cut", "hinted"),
+    [
+        pytest.param(60.2, aiohttp.ServerDisconnectedError(), True, id="cut"),
+        pytest.param(60.2, TimeoutError(), False, id="our own limit"),
+        pytest.param(30.0, aiohttp.ServerDisconnectedError(), False, id="cut at another time"),
+    ],
+)
+async def test_a_gateway_is_suspected_by_the_clock(elapsed, cut, hinted):
+    """A connection that ends after a round number of seconds was cut by a gateway."""
+    body = _Body([b"{}"], print)
+    await body.write(mock.AsyncMock())
+    exchange = _Exchange(body, Bounds(total=60))
+    exchange._start -= elapsed
+
+    async def step():
+        raise cut
+
+    with pytest.raises(OutcomeUnknownError, match=f"after {elapsed} s") as excinfo:
+        await exchange.guard(step())
+
+    assert ("gateway's limit" in str(excinfo.value)) is hinted
+    assert excinfo.value.elapsed == pytest.approx(elapsed, abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "retryable"),
+    [
+        pytest.param(aiohttp.ServerDisconnectedError(), True, id="disconnected"),
+        pytest.param(aiohttp.ClientPayloadError(), True, id="cut body"),
+        pytest.param(TimeoutError(), True, id="time-out"),
+        pytest.param(ConnectionResetError(), True, id="reset"),
+        pytest.param(aiohttp.InvalidURL("https://h"), False, id="setting"),
+        pytest.param(
+            aiohttp.ClientConnectorCertificateError(mock.Mock(host="h", port=1), ssl.SSLError()),
+            False,
+            id="certificate",
+        ),
+    ],
+)
+async def test_trouble_with_what_is_free(trouble, retryable):
+    """What has no body is never in doubt; trying again helps where trouble may pass."""
+    exchange = _Exchange(None, Bounds())
+
+    async def step():
+        raise trouble
+
+    with pytest.raises(APIConnectionError) as excinfo:
+        await exchange.guard(step())
+
+    assert excinfo.value.retryable is retryable
+    assert not excinfo.value.possibly_billed
+
+
+SECRET = "https://u:sk-secret@h/k?sig=secret"
+PLACE = mock.Mock(host="h", port=443)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "text"),
+    [
+        pytest.param(
+            aiohttp.ConnectionTimeoutError(SECRET),
+            "no connection within connect=15 s",
+            id="connect",
+        ),
+        pytest.param(
+            aiohttp.SocketTimeoutError(SECRET), "silence for read=2.5 s while waiting", id="read"
+        ),
+        pytest.param(TimeoutError(SECRET), "total=600 s passed while waiting", id="total"),
+        pytest.param(
+            aiohttp.ClientConnectorCertificateError(PLACE, ssl.CertificateError(SECRET)),
+            "the certificate of h is not valid",
+            id="certificate",
+        ),
+        pytest.param(
+            aiohttp.ClientConnectorDNSError(PLACE, OSError(SECRET)),
+            "the host name h does not resolve",
+            id="no such host",
+        ),
+        pytest.param(
+            aiohttp.ClientConnectorError(PLACE, OSError(errno.ECONNREFUSED, SECRET)),
+            "cannot connect to h:443 (Connection refused)",
+            id="refused",
+        ),
+        pytest.param(
+            aiohttp.ClientConnectorError(PLACE, OSError(SECRET)),
+            "cannot connect to h:443 (OSError)",
+            id="no number",
+        ),
+        pytest.param(
+            aiohttp.ServerDisconnectedError(SECRET),
+            "the connection was closed early",
+            id="disconnected",
+        ),
+        pytest.param(
+            aiohttp.ClientPayloadError(SECRET), "the connection was closed early", id="cut body"
+        ),
+        pytest.param(
+            ConnectionResetError(errno.ECONNRESET, SECRET), "(Connection reset by peer)", id="reset"
+        ),
+        pytest.param(
+            ConnectionResetError(SECRET),
+            "the connection failed (ConnectionResetError)",
+            id="reset without number",
+        ),
+        pytest.param(EOFError(SECRET), "the exchange failed (EOFError)", id="end"),
+        pytest.param(aiohttp.InvalidURL(SECRET), "the exchange failed (InvalidURL)", id="setting"),
+    ],
+)
+def test_troubles_in_words(trouble, text):
+    """What went wrong is told without the texts of aiohttp, which quote headers and links."""
+    told = describe(trouble, Bounds(total=600, connect=15, read=2.5), "waiting")
+
+    assert text in told
+    assert "secret" not in told
+
+
+def test_limits_that_are_none_are_none():
+    """Where there is no limit, aiohttp gets none; what is spent is taken off the total."""
+    unlimited, limited = client_timeout(Bounds()), client_timeout(Bounds(total=9, read=2).after(5))
+
+    assert (unlimited.total, unlimited.connect, unlimited.sock_read) == (None, None, None)
+    assert (limited.total, limited.connect, limited.sock_read) == (4, None, 2)
 
 
 def test_a_body_is_not_shown():

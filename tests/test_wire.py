@@ -233,14 +233,14 @@ MEBIBYTE = 1024 * 1024
 @pytest.mark.parametrize(
     ("fields", "images", "size"),
     [
-        pytest.param({}, 1, 16, id="one link"),
-        pytest.param({"response_format": "url"}, 15, 16, id="links"),
-        pytest.param({"response_format": "b64_json"}, 1, 16 + 96, id="one image"),
-        pytest.param({"response_format": "b64_json"}, 15, 16 + 15 * 96, id="images"),
+        pytest.param({}, 1, 8, id="one link"),
+        pytest.param({"response_format": "url"}, 15, 8, id="links"),
+        pytest.param({"response_format": "b64_json"}, 1, 8 + 96, id="one image"),
+        pytest.param({"response_format": "b64_json"}, 15, 8 + 15 * 96, id="images"),
         pytest.param(
-            {"extra_body": {"response_format": "b64_json"}}, 2, 16 + 2 * 96, id="on own account"
+            {"extra_body": {"response_format": "b64_json"}}, 2, 8 + 2 * 96, id="on own account"
         ),
-        pytest.param({"extra_body": {"response_format": "url"}}, 2, 16, id="links on own account"),
+        pytest.param({"extra_body": {"response_format": "url"}}, 2, 8, id="links on own account"),
     ],
 )
 def test_an_honest_answer_has_a_size(fields, images, size):
