@@ -33,13 +33,15 @@ from ._request import (
 from ._retry import Budget, RetryPolicy
 from ._saving import Saver
 from ._sessions import Lifetime
-from ._settings import checked_base_url, checked_key
+from ._settings import checked_base_url, checked_key, is_public_host
 from ._streaming import EventStream, Save
 from ._threads import in_thread
 from ._timeout import Bounds, Timeout
 from ._traffic import Limits, Traffic
 from ._transport import ApiTransport
 from ._validate import Validation
+
+_SILENCE = 30.0  # seconds: a store has what it sends
 
 
 class AsyncSeedream:
@@ -50,8 +52,10 @@ class AsyncSeedream:
     seconds; a number is the total of a call. A lent *session* is used for the API only, and
     neither changed nor closed. *validation* is what happens to a request that the catalogue finds
     wrong: `strict` refuses it where the API's own pages leave no doubt and warns otherwise, `warn`
-    only warns, `off` sends it. *on_event* is called with every `Event`, on the event loop. A client
-    belongs to the event loop that first uses it. Raises `InvalidRequestError` if there is no key.
+    only warns, `off` sends it. *on_event* is called with every `Event`, on the event loop. Links of
+    responses must not lead into a private network if the API is public, unless *private_links*.
+    A client belongs to the event loop that first uses it. Raises `InvalidRequestError` if there is
+    no key.
     """
 
     def __init__(
@@ -66,6 +70,7 @@ class AsyncSeedream:
         session: aiohttp.ClientSession | None = None,
         validation: Validation = "strict",
         on_event: OnEvent | None = None,
+        private_links: bool | None = None,
     ) -> None:
         self.model: str = model
         self.base_url: str = checked_base_url(base_url)
@@ -75,8 +80,11 @@ class AsyncSeedream:
         self._width = limits.concurrency
         report, bounds = Reporter(on_event), timeout.bounds()
         self._api = ApiTransport(self.base_url, key, session)
-        self._links = LinkTransport(Bounds(connect=bounds.connect, read=bounds.read))
-        self._saver = Saver(self._links, retry, Budget(limits.retry_budget), report)
+        self._links = LinkTransport(Bounds(connect=bounds.connect, read=min(bounds.read, _SILENCE)))
+        if private_links is None:
+            private_links = not is_public_host(self.base_url)
+        budget = Budget(limits.retry_budget)
+        self._saver = Saver(self._links, retry, budget, report, outward=not private_links)
         self._calls = Calls(
             self._api,
             Traffic(limits),
@@ -284,12 +292,13 @@ class AsyncSeedream:
         Raises `DownloadError` if it cannot be had, `StorageError` if it cannot be written.
         """
         self._lifetime.check()
+        trusted = isinstance(image, str)
         if isinstance(image, str):
             image = Image(url=image)
         if not (image.url or image.b64_json):
             raise InvalidRequestError("image has neither a link nor base64", field="image")
         place = await in_thread(_files.open_place, path, field="path", overwrite=overwrite)
-        return await self._saver.save(image, place)
+        return await self._saver.save(image, place, trusted=trusted)
 
     async def models(self) -> tuple[ModelInfo, ...]:
         """The models that the key may use, as `GET /models` lists them. Free of charge."""

@@ -28,18 +28,10 @@ _PATIENCE, _SLOWEST = 30.0, 1024
 class Fetch:
     """The download of one link; each attempt goes on where the last one ended, if it can."""
 
-    def __init__(
-        self,
-        links: LinkTransport,
-        link: str,
-        *,
-        outward: bool = False,
-        patience: float = _PATIENCE,
-    ) -> None:
+    def __init__(self, links: LinkTransport, link: str, *, outward: bool) -> None:
         self._links = links
         self._link = link
         self._outward = outward
-        self._patience = patience
         self._tag: str | None = None  # of the object, if its rest can be asked for
         self._length: int | None = None
         self._crc64: int | None = None
@@ -118,7 +110,7 @@ class Fetch:
             async for chunk in chunks:
                 yield chunk
                 count += len(chunk)
-                if (spent := now() - start) >= self._patience:
+                if (spent := now() - start) >= _PATIENCE:
                     if count < _SLOWEST * spent:
                         raise IncompleteDownloadError(f"only {count} bytes came in {spent:.0f} s")
                     start, count = now(), 0

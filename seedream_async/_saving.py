@@ -31,11 +31,14 @@ class Saver:
         policy: _retry.RetryPolicy,
         budget: _retry.Budget,
         report: Reporter,
+        *,
+        outward: bool = False,
     ) -> None:
         self._links = links
         self._policy = policy
         self._budget = budget
         self._report = report
+        self._outward = outward
         self._slots = asyncio.Semaphore(WIDTH)
 
     async def save_all(self, response: ImagesResponse, place: _files.Place) -> ImagesResponse:
@@ -57,18 +60,20 @@ class Saver:
                 raise outcome
         return response
 
-    async def save(self, image: Image, place: _files.Place, *, outward: bool = False) -> SavedImage:
+    async def save(self, image: Image, place: _files.Place, *, trusted: bool = False) -> SavedImage:
         """
         Save *image* at *place*, which it names if the place has no name.
 
-        A link that came from *outward* must lead to a public address.
+        A *trusted* link, one that the caller wrote, may lead into a private network.
         """
         named = place.named(_links.name_of(image.url or "") or "image")
         async with self._slots:
             start = asyncio.get_running_loop().time()
             outcome: SavedImage | BaseException
             try:
-                outcome = file = await self._save(image, named, outward=outward)
+                outcome = file = await self._save(
+                    image, named, outward=self._outward and not trusted
+                )
             except BaseException as exc:
                 outcome = exc
                 raise
@@ -77,11 +82,12 @@ class Saver:
                 self._report(_told(image, outcome, elapsed))
             return file
 
-    async def _save(self, image: Image, place: _files.Place, *, outward: bool) -> SavedImage:
+    async def _save(self, image: Image, place: _files.Place, *, trusted: bool) -> SavedImage:
         try:
             if image.b64_json is not None:
                 return await _writing.save(_decoded(image.b64_json), place)
             async with _writing.writing(place) as file:
+                outward = self._outward and not trusted
                 fetch = Fetch(self._links, image.url or "", outward=outward)
                 await _retry.run(
                     lambda: fetch.into(file),

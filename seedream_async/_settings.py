@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 
+from ._addresses import is_public
 from ._errors import InvalidRequestError
-from ._links import parse_target
+from ._links import host_of, parse_target
 
 BASE_URL = "https://api.cometapi.com/v1"
+_PRIVATE_DOMAINS = (".localhost", ".local", ".internal")
 _BLANKS = " \t\r\n\ufeff"
 
 
@@ -43,3 +45,11 @@ def checked_base_url(argument: str | None) -> str:
     if "?" in target.path:
         raise InvalidRequestError("base_url is not usable: it has a query", field="base_url")
     return url.rstrip("/")
+
+
+def is_public_host(url: str) -> bool:
+    """Whether *url* looks as if it leads to the public internet, judged by its host alone."""
+    host = (host_of(url) or "").rstrip(".")
+    if ":" in host or host.rpartition(".")[2].isdigit():
+        return is_public(host)
+    return "." in host and not host.endswith(_PRIVATE_DOMAINS)

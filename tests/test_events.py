@@ -19,6 +19,7 @@ from seedream_async import (
     DownloadEnded,
     DownloadError,
     Image,
+    InsufficientQuotaError,
     InvalidRequestError,
     Limits,
     OutcomeUnknownError,
@@ -262,6 +263,19 @@ async def test_a_stream_that_breaks(emulator, listened, told):
                 pass
 
     assert told.outline[2:] == ["1 ends: 2 OutcomeUnknownError, in doubt"]
+    assert excinfo.value.attempts == told[-1].attempts
+
+
+async def test_a_stream_that_only_refuses(emulator, listened, told):
+    """A refusal that comes as an event leaves no doubt, and the call's end says so."""
+    emulator.stream_next(order=[], error=("AccountOverdueError", "no"))
+
+    with pytest.raises(InsufficientQuotaError) as excinfo:
+        async with listened.stream("a cat") as events:
+            await anext(events)
+
+    assert told.outline[2:] == ["1 ends: 0 InsufficientQuotaError"]
+    assert [attempt.fate for attempt in told[-1].attempts] == ["refused"]
     assert excinfo.value.attempts == told[-1].attempts
 
 

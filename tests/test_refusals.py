@@ -201,7 +201,7 @@ def test_rows_of_the_error_tables(answered, kind):
         pytest.param(sample("no-channel.503.json"), id="503"),
         pytest.param(sample("gateway.504.html"), id="504"),
         pytest.param(sample("origin-time-out.524.html"), id="524"),
-        *(pytest.param(answer(b"", status), id=str(status)) for status in (408, 502, 520)),
+        *(pytest.param(answer(b"", status), id=str(status)) for status in (408, 502, 520, 522)),
     ],
 )
 def test_trouble_behind_the_edge_leaves_the_outcome_unknown(answered):
@@ -283,6 +283,16 @@ def test_redirect_names_the_host():
 
     with pytest.raises(NotFoundError, match=r"redirects to www\.example\.test.*ends in /v1"):
         read(moved)
+
+
+def test_a_redirect_that_says_it_is_done():
+    """303 sends a client to the result of a request that was carried out."""
+    error = error_of(answer(b"", 303, {"location": "https://h/done?sig=secret"}))
+
+    assert type(error) is OutcomeUnknownError
+    assert error.status_code == 303
+    assert str(error).startswith("303: the API redirects to h,")
+    assert "secret" not in str(error)
 
 
 def test_no_secret_is_repeated():

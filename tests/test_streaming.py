@@ -8,13 +8,16 @@ from hypothesis import strategies as st
 
 from seedream_async import (
     APIError,
+    APIResponseValidationError,
     APIStatusError,
     Attempt,
+    BadRequestError,
     EventStream,
     Image,
     ImageFailed,
     ImagesResponse,
     ImageSucceeded,
+    InsufficientQuotaError,
     OutcomeUnknownError,
     SavedImage,
     StorageError,
@@ -40,8 +43,8 @@ class Source:
             yield chunk
 
 
-def stream_of(*chunks, save=None):
-    return EventStream(Source(*chunks), Asked(), save)
+def stream_of(*chunks, save=None, asked=Asked()):
+    return EventStream(Source(*chunks), asked, save)
 
 
 def sample(name):
@@ -261,6 +264,66 @@ async def test_however_it_is_cut_a_stream_is_the_same(data):
 
     assert len([event async for event in stream]) == 4
     assert len(stream.response.images) == 2
+
+
+async def test_an_event_that_is_too_long():
+    """An event longer than any honest answer is not read on, and what came before is kept."""
+    whole = sample("no-end.200.sse")
+    stream = stream_of(whole, b"data: " + b"x" * 600, b"x" * 600, asked=Asked(most_bytes=1000))
+
+    with pytest.raises(APIResponseValidationError, match="more than 1000 bytes") as excinfo:
+        async for _ in stream:
+            pass
+
+    assert excinfo.value.possibly_billed
+    assert len(excinfo.value.response.images) == 1
+
+
+async def test_a_stream_as_long_as_allowed():
+    """Events are measured one by one, not all together."""
+    event = b'data: {"type":"image_generation.partial_succeeded","url":"u"}\n\n'
+    stream = stream_of(*[event] * 9, b"data: [DONE]\n\n", asked=Asked(most_bytes=len(event)))
+
+    assert len([event async for event in stream]) == 9
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "completed"),
+    [
+        pytest.param("BadRequest", BadRequestError, True, id="refused"),
+        pytest.param("InternalServerError", OutcomeUnknownError, False, id="in doubt"),
+    ],
+)
+async def test_an_error_event_before_any_image(kind, error, completed):
+    """After a refusal nothing is to come; after trouble behind the edge nobody knows."""
+    told = b'data: {"type":"error","error":{"code":"","message":"no","type":"%b"}}\n\n'
+    stream = stream_of(told % kind.encode())
+
+    with pytest.raises(error):
+        await anext(stream)
+
+    assert stream.completed is completed
+
+
+@pytest.mark.parametrize(
+    ("name", "fates"),
+    [
+        pytest.param(None, ["unknown", "refused"], id="before any image"),
+        pytest.param("error-midway.200.sse", ["unknown", "answered"], id="after an image"),
+    ],
+)
+async def test_a_stream_that_only_refuses_was_refused(name, fates):
+    """An opened stream counts as an answer, unless all it holds is a refusal."""
+    told = b'data: {"type":"error","error":{"code":"AccountOverdueError","message":"no"}}\n\n'
+    stream = stream_of(sample(name) if name else told)
+    stream.attempts = (Attempt(fate="unknown", elapsed=1.0), Attempt(fate="answered", elapsed=2.0))
+
+    with pytest.raises(InsufficientQuotaError) as excinfo:
+        async for _ in stream:
+            pass
+
+    assert [attempt.fate for attempt in stream.attempts] == fates
+    assert excinfo.value.attempts == stream.attempts
 
 
 async def test_what_the_reader_raises_is_the_readers():
