@@ -71,9 +71,7 @@ class Saver:
             start = asyncio.get_running_loop().time()
             outcome: SavedImage | BaseException
             try:
-                outcome = file = await self._save(
-                    image, named, outward=self._outward and not trusted
-                )
+                outcome = file = await self._save(image, named, trusted=trusted)
             except BaseException as exc:
                 outcome = exc
                 raise
