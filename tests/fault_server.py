@@ -79,12 +79,16 @@ class FaultServer:
             await asyncio.gather(*self._tasks)
 
     async def play_meanwhile(self, steps: Reply) -> None:
-        """Let *steps* strike the connections that no request is on."""
+        """
+        Let *steps* strike the connections that no request is on.
+
+        The event loop has no turn after a close, so that the client cannot have noticed it yet.
+        """
         for writer in tuple(self._idle):
             for step in steps:
                 await self._play(step, None, writer)
-            if writer.is_closing():
-                await writer.wait_closed()
+            if Do.CLOSE in steps:
+                writer.get_extra_info("socket").shutdown(socket.SHUT_WR)
 
     def _owned(self, answer):
         """*answer* as a task that is kept, and a connection that is closed with it."""

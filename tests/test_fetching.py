@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import sys
 from types import SimpleNamespace
 
@@ -16,7 +17,9 @@ from seedream_async import (
     RetryPolicy,
     _crc64,
     _fetching,
+    _links,
     _settings,
+    _sockets,
 )
 from seedream_async.emulator._pictures import render
 
@@ -274,3 +277,24 @@ async def test_instrumentation_does_not_see_links(tmp_path, monkeypatch):
         await download(store, tmp_path)
 
     assert hidden == [True]
+
+
+async def test_a_redirect_to_less_safety_is_not_followed(tmp_path, monkeypatch):
+    """A link that began protected does not go on unprotected."""
+    monkeypatch.setattr(_links, "_is_https", lambda link: link.endswith("/k"))
+    moved = head("302 Found", 0, "Location: /elsewhere")
+
+    async with Store(moved) as store:
+        with pytest.raises(DownloadError, match="unprotected") as excinfo:
+            await download(store, tmp_path)
+
+    assert excinfo.value.host == "127.0.0.1"
+    assert len(store.asked) == 1
+
+
+def test_a_public_address_gets_a_socket():
+    """What is public may be connected to."""
+    address = (socket.AF_INET, socket.SOCK_STREAM, 0, "", ("8.8.8.8", 443))
+
+    with _sockets.outward_socket(address) as made:
+        assert made.family == socket.AF_INET

@@ -461,6 +461,14 @@ async def test_an_answer_as_long_as_allowed(length):
     assert answer.elapsed > 0
 
 
+async def test_only_refusals_are_cut():
+    """An answer is read to its end, however much longer it is than a refusal may be."""
+    async with raw_server(body(b"x" * 200_000)) as (url, _), api(url) as transport:
+        answer = await transport.send("POST", "/x", [b"{}"], bounds=Bounds())
+
+    assert len(answer.body) == 200_000
+
+
 async def test_an_answer_that_is_too_long_is_not_read():
     """More than an honest answer can have is left, and may have been billed."""
     endless = b"HTTP/1.1 200 OK\r\nContent-Length: 999999999\r\n\r\n" + b"x" * 11
