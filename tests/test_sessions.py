@@ -220,3 +220,17 @@ async def test_what_was_never_used_is_not_in_use():
     assert lifetime.in_use
     lifetime.end()
     assert not lifetime.in_use
+
+
+async def test_an_abandoned_session_is_let_go():
+    """What nobody closed warns once, as ours: aiohttp's own complaint is taken off."""
+    own = OwnSession(aiohttp.ClientSession)
+    own.abandon()
+    session = own.get()
+    connector = session.connector
+
+    own.abandon()
+
+    assert session.closed
+    assert not connector.closed
+    await connector.close()
