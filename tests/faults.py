@@ -38,7 +38,7 @@ KEY = "sk-that-nobody-may-see"
 PROMPT = "a cat in a coat of many colours"
 
 
-@frozen(kw_only=True)
+@frozen
 class Fault:
     """
     What a server does, and what must come of it.
@@ -53,12 +53,12 @@ class Fault:
     the message, *facts* are attributes of the error, and *waited* seconds pass between attempts.
     """
 
-    name: str = field(kw_only=False)
-    replies: tuple[Reply, ...] = field(kw_only=False, default=())
-    posts: int
-    billed: int
-    ends: type[SeedreamError] | None
-    doubt: bool
+    name: str
+    replies: tuple[Reply, ...] = ()
+    posts: int = field(kw_only=True)
+    billed: int = field(kw_only=True)
+    ends: type[SeedreamError] | None = field(kw_only=True)
+    doubt: bool = field(kw_only=True)
     attempts: int | None = None
     says: str = ""
     facts: Mapping[str, Any] = field(factory=dict)
