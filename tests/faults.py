@@ -125,6 +125,7 @@ never_sent = partial(
     Fault, posts=0, billed=0, ends=APIConnectionError, doubt=False, attempts=3, says="was sent"
 )
 unknown = partial(Fault, posts=1, billed=1, ends=OutcomeUnknownError, doubt=True)
+stalled = partial(unknown, timeout=SLOW, says="silence for read=0.1 s")
 undocumented = partial(Fault, posts=1, billed=1, ends=APIResponseValidationError, doubt=True)
 refused = partial(Fault, posts=1, billed=0, doubt=False, says="Nothing was billed")
 held_out = partial(refused, posts=3)
@@ -166,9 +167,9 @@ CUTS = (
     unknown("closing of a kept connection", ((OK,), (Do.CLOSE,)), before=1),
 )
 STALLS = (
-    unknown("stalled head", ((Do.STALL,),), timeout=SLOW, says="read=0.1 s"),
-    unknown("stalled within the head", ((b"HTTP/1.1 2", Do.STALL),), timeout=SLOW),
-    unknown("stalled body", ((head("200 OK", LENGTH), IMAGE[:9], Do.STALL),), timeout=SLOW),
+    stalled("stalled head", ((Do.STALL,),)),
+    stalled("stalled within the head", ((b"HTTP/1.1 2", Do.STALL),)),
+    stalled("stalled body", ((head("200 OK", LENGTH), IMAGE[:9], Do.STALL),)),
     unknown("stall until the total", ((Do.STALL,),), timeout=Timeout(total=0.1), says="total=0.1"),
     unknown(
         "dripping body",
@@ -347,12 +348,13 @@ IN_STREAMS = (
     unknown("events reset before the first", ((EVENTS, Do.RESET),), ways=STREAM),
     unknown("events closed before the first", ((EVENTS, Do.CLOSE),), ways=STREAM),
     unknown("events closed within the first", ((EVENTS, HALF, Do.CLOSE),), ways=STREAM),
-    unknown("events stalled before the first", ((EVENTS, Do.STALL),), ways=STREAM, timeout=SLOW),
+    stalled("events stalled before the first", ((EVENTS, Do.STALL),), ways=STREAM),
     unknown(
         "nothing but pings",
         ((EVENTS, Drip(b": ping\n\n")),),
         ways=STREAM,
         timeout=Timeout(total=20, attempt=0.15, connect=0.15, read=0.1),
+        says="attempt=0.15 s",
     ),
     unknown(
         "end of the events before the first",

@@ -1,5 +1,6 @@
 """Never pay twice: the fault matrix, held to by the client, and told truly by the README."""
 
+import asyncio
 import contextlib
 import itertools
 import pickle
@@ -102,7 +103,8 @@ def images_of(response):
 
 async def outcome_of(client, way, fault):
     try:
-        response = await answer_to(client, way, fault.padding)
+        async with asyncio.timeout(30):  # more than any limit of the client's own
+            response = await answer_to(client, way, fault.padding)
     except SeedreamError as error:
         return Outcome([], error.attempts, error)
     return Outcome(images_of(response), response.attempts)
