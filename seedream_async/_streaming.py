@@ -55,7 +55,8 @@ class EventStream:
         self._save = save
         self._parser = Parser()
         self._waiting: deque[ServerSentEvent | StreamEvent] = deque()
-        self._over = self.completed = False
+        self._over = False
+        self.completed: bool = False
         self._data: dict[int, Image] = {}
         self._files: dict[int, SavedImage] = {}
         self._response = ImagesResponse()
