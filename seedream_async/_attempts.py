@@ -73,16 +73,17 @@ class Call:
             RetryScheduled(call=self._number, attempt=attempt, reason=reason_of(error), wait=wait)
         )
 
-    def failure(self, error: APIError) -> APIError:
+    def failure(self, error: Exception) -> Exception:
         """
         The error to raise when the call ends in *error*: it tells of all the attempts.
 
         One unknown outcome among them leaves the call in doubt, whatever came after it.
         """
         doubts = sum(attempt.fate == "unknown" for attempt in self.attempts)
-        if doubts and not error.possibly_billed:
+        if doubts and not getattr(error, "possibly_billed", False):
             error = _doubt(error, f"{doubts} of {len(self.attempts)} attempts")
-        error.attempts = self.attempts
+        if isinstance(error, APIError):
+            error.attempts = self.attempts
         return error
 
     def ended(self, failure: BaseException | None) -> None:
@@ -101,17 +102,17 @@ class Call:
         )
 
 
-def _doubt(error: APIError, doubts: str) -> OutcomeUnknownError:
+def _doubt(error: Exception, doubts: str) -> OutcomeUnknownError:
     doubt = outcome_unknown(
         f"{doubts} ended without a known outcome, the last one with {reason_of(error)}",
         cut=False,
-        request_id=error.request_id,
+        request_id=getattr(error, "request_id", None),
     )
     doubt.__cause__ = error
     return doubt
 
 
-def reason_of(error: SeedreamError) -> str:
+def reason_of(error: Exception) -> str:
     """What *error* is, in a word or two that give nothing away."""
     status = getattr(error, "status_code", None)
     name = type(error).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
@@ -13,7 +14,6 @@ from attrs import evolve, frozen
 
 from . import _catalog, _estimate, _retry, _validate, _wire
 from ._attempts import Call
-from ._errors import APIError
 from ._http import Asked, Piece
 from ._models import ImagesResponse, ModelInfo
 from ._references import References
@@ -77,12 +77,23 @@ class Calls:
     async def models(self) -> tuple[ModelInfo, ...]:
         """The models that the key may use, as `GET /models` lists them. Free of charge."""
         asked = Asked(secrets=(self._key,), free=True)
+        now = asyncio.get_running_loop().time
+        start = now()
+
+        def bounds() -> Bounds:
+            return self._timeout.bounds().after(now() - start)
 
         async def attempt() -> tuple[ModelInfo, ...]:
-            answer = await self._api.send("GET", "/models", bounds=self._timeout.bounds())
+            answer = await self._api.send("GET", "/models", bounds=bounds())
             return _wire.parse_models(answer, asked, datetime.now(UTC))
 
-        return await _retry.run(attempt, self._retry, self._budget)
+        return await _retry.run(
+            attempt,
+            self._retry,
+            self._budget,
+            remaining=lambda: bounds().left,
+            on_retry=self._report.retry_scheduled,
+        )
 
     @contextlib.asynccontextmanager
     async def prepared(
@@ -214,9 +225,9 @@ class Calls:
                 lambda: call.attempt(lambda: attempt(bounds.after(call.elapsed()))),
                 effort.retry or self._retry,
                 self._budget,
-                remaining=lambda: bounds.after(call.elapsed()).left,
+                remaining=lambda: bounds.after(call.elapsed()).left - bounds.useful,
                 on_retry=call.retry_scheduled,
             )
-        except APIError as error:
+        except Exception as error:  # noqa: BLE001  whatever it is, a doubt stays one
             failure = call.failure(error)
         raise failure

@@ -49,13 +49,13 @@ class AsyncSeedream:
     A client of Seedream image generation through CometAPI.
 
     *api_key* and *base_url* default to `COMETAPI_KEY` and `COMETAPI_BASE_URL`. *timeout* is in
-    seconds; a number is the total of a call. A lent *session* is used for the API only, and
-    neither changed nor closed. *validation* is what happens to a request that the catalogue finds
-    wrong: `strict` refuses it where the API's own pages leave no doubt and warns otherwise, `warn`
-    only warns, `off` sends it. *on_event* is called with every `Event`, on the event loop. Links of
-    responses must not lead into a private network if the API is public, unless *private_links*.
-    A client belongs to the event loop that first uses it. Raises `InvalidRequestError` if there is
-    no key.
+    seconds; a number is the total of a call. A lent *session* is used for the API only, with all
+    that is its own (proxies, cookies, middlewares), and neither changed nor closed. *validation* is
+    what happens to a request that the catalogue finds wrong: `strict` refuses it where the API's
+    own pages leave no doubt and warns otherwise, `warn` only warns, `off` sends it. *on_event* is
+    called with every `Event`, on the event loop. Links of responses must not lead into a private
+    network if the API is public, unless *private_links*. A client belongs to the event loop that
+    first uses it. Raises `InvalidRequestError` if there is no key.
     """
 
     def __init__(
@@ -79,8 +79,10 @@ class AsyncSeedream:
         timeout = Timeout() if timeout is None else Timeout.of(timeout)
         self._width = limits.concurrency
         report, bounds = Reporter(on_event), timeout.bounds()
-        self._api = ApiTransport(self.base_url, key, session)
-        self._links = LinkTransport(Bounds(connect=bounds.connect, read=min(bounds.read, _SILENCE)))
+        self._lifetime = Lifetime()
+        self._api = ApiTransport(self.base_url, key, session, self._lifetime)
+        patience = Bounds(connect=bounds.connect, read=min(bounds.read, _SILENCE))
+        self._links = LinkTransport(patience, self._lifetime)
         if private_links is None:
             private_links = not is_public_host(self.base_url)
         budget = Budget(limits.retry_budget)
@@ -95,7 +97,6 @@ class AsyncSeedream:
             retry=retry,
             validation=validation,
         )
-        self._lifetime = Lifetime()
 
     def __repr__(self) -> str:
         return f"AsyncSeedream(base_url={self.base_url!r}, model={self.model!r})"
@@ -114,16 +115,17 @@ class AsyncSeedream:
     async def aclose(self) -> None:
         """Close the connections. The client is of no use afterwards."""
         self._lifetime.end()
-        await self._api.aclose()
-        await self._links.aclose()
+        async with contextlib.AsyncExitStack() as both:  # also if one is cancelled
+            both.push_async_callback(self._links.aclose)
+            both.push_async_callback(self._api.aclose)
 
     def __del__(self) -> None:
         lifetime: Lifetime | None = getattr(self, "_lifetime", None)
         if lifetime is not None and lifetime.in_use:
             problem = f"unclosed {self!r}: use `async with`, or await aclose()"
-            warnings.warn(problem, ResourceWarning, stacklevel=1, source=self)
             self._api.abandon()
             self._links.abandon()
+            warnings.warn(problem, ResourceWarning, stacklevel=1, source=self)
 
     async def generate(
         self,
@@ -265,6 +267,7 @@ class AsyncSeedream:
 
         async def prepare() -> None:
             nonlocal place
+            self._lifetime.check()
             if save_to is not None:
                 folder = os.path.join(save_to, "")  # noqa: PTH118  the slash says: a folder
                 place = await in_thread(_files.open_place, folder, field="save_to")
@@ -275,7 +278,6 @@ class AsyncSeedream:
             return await self._saver.save_all(response, place.named(f"{index:06d}"))
 
         async def answer(request: GenerateRequest) -> ImagesResponse:
-            self._lifetime.check()
             async with self._calls.prepared(request) as prepared:
                 return await self._calls.answer(prepared, effort)
 

@@ -36,6 +36,8 @@ class SeedreamError(Exception):
         # A pickled error outlives the process, in queues and result stores: no links in it.
         carried = ("image", "response")
         facts = {name: value for name, value in self.__dict__.items() if name not in carried}
+        if isinstance(self, OSError) and self.errno is not None:  # which keeps it elsewhere
+            facts["errno"] = self.errno
         return type(self), self.args, facts
 
 

@@ -21,7 +21,7 @@ from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 
 from . import _diagnosis, _links
 from ._errors import DownloadError, IncompleteDownloadError, SeedreamError
-from ._sessions import FRESH, OwnSession, SilentConnector, notice_closed_connections
+from ._sessions import Lifetime, OwnSession, SilentConnector, notice_closed_connections
 from ._sockets import AddrInfo, InwardError, outward_socket
 from ._timeout import Bounds
 from ._trouble import HEADERS, TROUBLE, client_timeout, describe
@@ -36,8 +36,9 @@ _MAX_LOCATION = 64 * 1024  # bytes of a header; aiohttp's own limit of 8190 cuts
 class LinkTransport:
     """The store's side: sessions with nothing to leak, which send links byte for byte."""
 
-    def __init__(self, bounds: Bounds) -> None:
+    def __init__(self, bounds: Bounds, lifetime: Lifetime) -> None:
         self._bounds = bounds
+        self._lifetime = lifetime
         self._anywhere = OwnSession(partial(_make_session, bounds, None))
         self._outward = OwnSession(partial(_make_session, bounds, outward_socket))
 
@@ -48,8 +49,9 @@ class LinkTransport:
         """
         GET *link*, following redirects by hand; only to public addresses if *outward*.
 
-        Raises `DownloadError`.
+        Raises `DownloadError`, and `RuntimeError` after the end of the client.
         """
+        self._lifetime.check()
         session = (self._outward if outward else self._anywhere).get()
         with _untraced():
             response, link = await _guarded(
@@ -62,8 +64,9 @@ class LinkTransport:
 
     async def aclose(self) -> None:
         """Close the sessions."""
-        await self._anywhere.aclose()
-        await self._outward.aclose()
+        async with contextlib.AsyncExitStack() as both:  # also if one is cancelled
+            both.push_async_callback(self._anywhere.aclose)
+            both.push_async_callback(self._outward.aclose)
 
     def abandon(self) -> None:
         """Let go of sessions that nobody closed."""
@@ -75,7 +78,7 @@ def _make_session(
     bounds: Bounds, make_socket: Callable[[AddrInfo], socket.socket] | None
 ) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
-        connector=SilentConnector(limit=0, keepalive_timeout=FRESH, socket_factory=make_socket),
+        connector=SilentConnector(limit=0, socket_factory=make_socket),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=client_timeout(bounds),
         auto_decompress=False,

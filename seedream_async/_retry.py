@@ -31,20 +31,29 @@ _T = TypeVar("_T")
 # Not float(): it also takes "nan", "1_0" and Arabic digits.
 _NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _LONGEST = 86_400.0  # seconds: nobody waits for longer
+_FOREVER = 1e9  # seconds, which no policy means
 
 
 def _check_attempts(_: Any, __: Any, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise InvalidRequestError(
-            f"attempts must be a whole number from 1, not {value!r}", field="attempts"
+            f"attempts must be a whole number from 1, not {value!r:.40}", field="attempts"
         )
 
 
 def _check_wait(_: Any, attribute: Any, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (is_number and 0 <= value <= _FOREVER):
         raise InvalidRequestError(
-            f"{attribute.name} must be a number of seconds from 0, not {value!r}",
+            f"{attribute.name} must be a number of seconds from 0, not {value!r:.40}",
             field=attribute.name,
+        )
+
+
+def _check_flag(_: Any, attribute: Any, value: Any) -> None:
+    if not isinstance(value, bool):  # "no" would be yes
+        raise InvalidRequestError(
+            f"{attribute.name} must be True or False, not {value!r:.40}", field=attribute.name
         )
 
 
@@ -65,7 +74,7 @@ class RetryPolicy:
     wait_initial: float = field(default=1.0, validator=_check_wait)
     wait_max: float = field(default=30.0, validator=_check_wait)
     max_retry_after: float = field(default=120.0, validator=_check_wait)
-    resend_unknown: bool = False
+    resend_unknown: bool = field(default=False, validator=_check_flag)
 
 
 class Budget:
@@ -109,19 +118,19 @@ def compute_wait(policy: RetryPolicy, error: BaseException, attempt: int, jitter
 
 
 def why_stop(
-    policy: RetryPolicy, error: BaseException, attempt: int, wait: float, left: float
+    policy: RetryPolicy, error: BaseException, attempt: int, wait: float, most: float
 ) -> str | None:
     """
     Why there is no attempt after the failed *attempt*: empty if it was the last one allowed.
 
-    *left* seconds remain.
+    There are *most* seconds to wait.
     """
     if attempt >= policy.attempts:
         return ""
     if (asked := _asked_by(error)) > policy.max_retry_after:
         return f"the service asks for {asked:g} s, more than max_retry_after"
-    if wait >= left:
-        return f"a wait of {wait:.1f} s would outlast the total time-out"
+    if wait >= most:
+        return f"a wait of {wait:.1f} s would leave too little of the total time-out"
     return None
 
 
@@ -138,10 +147,10 @@ def parse_retry_after(headers: Mapping[str, str], now: datetime) -> float | None
     `retry-after-ms`, which OpenAI's clients know, is the more exact and goes first.
     """
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        value = headers.get(name, "").strip()
-        if _NUMBER.fullmatch(value):
-            return min(float(value) * unit, _LONGEST)
-    if (at := _parse_date(value)) is None:
+        number = headers.get(name, "").strip()
+        if _NUMBER.fullmatch(number):
+            return min(float(number) * unit, _LONGEST)
+    if (at := _parse_date(headers.get("retry-after", ""))) is None:
         return None
     seconds = (at - (_parse_date(headers.get("date", "")) or now)).total_seconds()
     return min(max(0.0, seconds), _LONGEST)
@@ -209,8 +218,8 @@ async def run(
     """
     Call *attempt* until it succeeds or *policy* ends; the last error is let through, with a note.
 
-    *remaining* tells how many seconds are left: a longer wait is not begun. *on_retry* is told
-    the number of the failed attempt, its error, and the wait that follows.
+    *remaining* tells how many seconds there are to wait: a longer wait is not begun. *on_retry* is
+    told the number of the failed attempt, its error, and the wait that follows.
     """
     course = _Course(policy, budget, remaining, jitter, on_retry)
     # An AsyncRetrying carries the state of one call: never share it.

@@ -8,10 +8,9 @@ from collections.abc import AsyncGenerator
 from attrs import evolve
 
 from . import _files, _links, _retry, _writing
-from ._attempts import reason_of
 from ._base64 import Decoder
-from ._errors import DownloadError, NotAnImageError, SeedreamError, StorageError
-from ._events import DownloadEnded, RetryScheduled
+from ._errors import DownloadError, NotAnImageError, StorageError
+from ._events import DownloadEnded
 from ._fetching import Fetch
 from ._link_transport import LinkTransport
 from ._models import Image, ImagesResponse, SavedImage
@@ -91,16 +90,12 @@ class Saver:
                     lambda: fetch.into(file),
                     self._policy,
                     self._budget,
-                    on_retry=self._retry_scheduled,
+                    on_retry=self._report.retry_scheduled,
                 )
                 return await file.publish()
         except (DownloadError, StorageError) as error:
             error.image = image
             raise
-
-    def _retry_scheduled(self, attempt: int, error: SeedreamError, wait: float) -> None:
-        reason = reason_of(error)
-        self._report(RetryScheduled(call=None, attempt=attempt, reason=reason, wait=wait))
 
 
 def _told(image: Image, outcome: SavedImage | BaseException, elapsed: float) -> DownloadEnded:

@@ -5,15 +5,22 @@ The sessions of a client, made when they are first needed, and the one event loo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
+from typing import Any
+from weakref import WeakSet
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 
 # Seconds after which a connection is not used again. The far side may close an idle one at the
 # moment of use; the shortest common limits of servers are 2 s (gunicorn) and 5 s (Node).
 FRESH = 1.0
+# Seconds for which an idle connection must have been seen to stay open before any is used again.
+PROOF = 3.0
+_TURNS = 3  # of the loop
 
 
 class Lifetime:
@@ -67,12 +74,21 @@ class OwnSession:
     async def aclose(self) -> None:
         """Close the connections."""
         if self._session is not None:
+            self._stop_watching()
             await self._session.close()
 
     def abandon(self) -> None:
-        """Let go of a session that nobody closed; its connector closes what is still open."""
-        if self._session is not None:
-            self._session.detach()
+        """Close the connections of a session that nobody closed, without waiting for it."""
+        if self._session is None or self._session.connector is None:
+            return
+        self._stop_watching()
+        connector = self._session.connector
+        self._session.detach()
+        connector.__exit__()  # to leave it to the garbage collector would be reported
+
+    def _stop_watching(self) -> None:
+        if self._session is not None and isinstance(self._session.connector, SilentConnector):
+            self._session.connector.stop_watching()
 
 
 async def notice_closed_connections() -> None:
@@ -81,22 +97,71 @@ async def notice_closed_connections() -> None:
 
     One turn finds out that there is something to read, the next one reads that it is the end.
     """
-    for _ in range(3):
+    for _ in range(_TURNS):
         await asyncio.sleep(0)
 
 
 class SilentConnector(aiohttp.TCPConnector):
     """
-    Hands out no connection on which the far side spoke while nobody had asked it anything.
+    Hands out no connection on which the far side spoke while nobody had asked it anything: aiohttp
+    would take what it said for the answer to the next request.
 
-    aiohttp would take what it said for the answer to the next request.
+    If *cautious*, it hands out none a second time, either, before it has seen one that the far side
+    left open for `PROOF` seconds: some close them without a word as soon as they have answered, and
+    a request that meets such an end is in doubt.
     """
+
+    def __init__(self, *, cautious: bool = False, **options: Any) -> None:
+        super().__init__(keepalive_timeout=FRESH, **options)
+        self._used: WeakSet[ResponseHandler] = WeakSet()
+        self._proven = not cautious
+        self._watched: Connection | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     async def connect(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
     ) -> Connection:
         while True:
             connection = await super().connect(req, traces, timeout)
-            if connection.protocol is None or not connection.protocol.should_close:
+            protocol = connection.protocol
+            if protocol is None:
                 return connection
+            used = protocol in self._used
+            self._used.add(protocol)
+            if protocol.should_close:
+                connection.close()
+                if not used:
+                    raise aiohttp.ClientConnectionError("the far side spoke first")
+            elif not used or self._proven:
+                return connection
+            else:
+                self._watch(connection)
+
+    def stop_watching(self) -> None:
+        """Give the connection back that is only watched."""
+        if self._watched is not None and self._timer is not None:
+            self._timer.cancel()
+            with contextlib.suppress(RuntimeError):  # its loop is gone
+                self._watched.close()
+            self._watched = None
+
+    def _watch(self, connection: Connection) -> None:
+        if self._watched is not None:
             connection.close()
+            return
+        self._watched = connection
+        self._timer = asyncio.get_running_loop().call_later(PROOF, self._judge, _TURNS)
+
+    def _judge(self, turns: int) -> None:
+        if turns:  # a loop that was busy has yet to see what happened
+            asyncio.get_running_loop().call_soon(self._judge, turns - 1)
+            return
+        watched = self._watched
+        self._proven = watched is not None and is_silent(watched)
+        self.stop_watching()
+
+
+def is_silent(connection: Connection) -> bool:
+    """Whether *connection* is open, and nothing came over it unasked."""
+    protocol = connection.protocol
+    return protocol is not None and protocol.is_connected() and not protocol.should_close

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -59,7 +60,7 @@ class EventStream:
         self.completed: bool = False
         self._data: dict[int, Image] = {}
         self._files: dict[int, SavedImage] = {}
-        self._response = ImagesResponse()
+        self._response = ImagesResponse(request_id=stream.request_id)
         self.attempts: tuple[Attempt, ...] = ()
 
     @classmethod
@@ -105,9 +106,15 @@ class EventStream:
 
     async def aclose(self) -> None:
         """Give up what has not arrived. Leaving the block does so too."""
+        self._keep_the_rest()
         self._over = True
-        self._waiting.clear()
         await self._chunks.aclose()
+
+    def _keep_the_rest(self) -> None:
+        """Understand what has arrived and nobody has asked for yet: it is paid for."""
+        with contextlib.suppress(APIError):
+            while self._waiting:
+                self._understood(self._waiting.popleft())
 
     async def __anext__(self) -> StreamEvent:
         try:
@@ -145,12 +152,14 @@ class EventStream:
             raise APIResponseValidationError(
                 f"an event of the stream has more than {self._asked.most_bytes} bytes, which no "
                 "answer to this request has. It may have been billed: check the account before "
-                "sending it again"
+                "sending it again",
+                request_id=self._response.request_id,
             )
         self._over = not chunk
         if self._over and not self.completed:
             raise outcome_unknown(
-                f"the stream broke off after {len(self._data)} images, which response holds"
+                f"the stream broke off; images that had arrived: {len(self._data)} (in response)",
+                request_id=self._response.request_id,
             )
 
     def _parsed(self, event: ServerSentEvent) -> StreamEvent:

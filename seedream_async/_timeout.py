@@ -18,6 +18,8 @@ Limit: TypeAlias = float | Literal["auto"] | None
 # One image took up to 120 s, and each of a group that is not streamed about 40 s (July 2026).
 _TOTAL, _ATTEMPT, _CONNECT, _FURTHER_IMAGE = 600.0, 300.0, 15.0, 60.0
 _INSTANT = 0.001  # an attempt may begin in the last moment, and aiohttp takes 0 for no limit
+_USEFUL = 20.0  # no image takes less, as a rule
+_FOREVER = 1e9  # more seconds than any clock of a loop is to be added to
 
 
 @frozen(kw_only=True)
@@ -33,12 +35,17 @@ class Bounds:
     @property
     def left(self) -> float:
         """Seconds until the call is over."""
-        return max(self.total - self.spent, _INSTANT)
+        return max(self.total - self.spent, 0.0)
 
     @property
     def whole(self) -> float:
         """Seconds that the next attempt may take."""
-        return min(self.attempt, self.left)
+        return max(min(self.attempt, self.left), _INSTANT)
+
+    @property
+    def useful(self) -> float:
+        """Seconds without which another attempt only costs: it would end in doubt."""
+        return min(_USEFUL, self.total / 2, self.attempt / 2)
 
     @property
     def name(self) -> str:
@@ -54,9 +61,11 @@ class Bounds:
 def _check_limit(_: Any, attribute: Any, value: Any) -> None:
     if value is None or value == "auto":
         return
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (is_number and (0 < value <= _FOREVER or value == math.inf)):
         raise InvalidRequestError(
-            f'{attribute.name} must be a number of seconds above 0, "auto" or None, not {value!r}',
+            f'{attribute.name} must be a number of seconds above 0, "auto" or None, '
+            f"not {value!r:.40}",
             field=attribute.name,
         )
 
@@ -102,8 +111,8 @@ class Timeout:
         return Bounds(
             total=total,
             attempt=attempt,
-            connect=_number(self.connect, min(_CONNECT, attempt)),
-            read=_number(self.read, min(_ATTEMPT + further, attempt)),
+            connect=_number(self.connect, min(_CONNECT, attempt, total)),
+            read=_number(self.read, min(_ATTEMPT + further, attempt, total)),
         )
 
 

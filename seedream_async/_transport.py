@@ -15,6 +15,7 @@ import aiohttp
 import yarl
 from aiohttp import payload
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_writer import StreamWriter
 
 from ._doubt import outcome_unknown
@@ -26,9 +27,10 @@ from ._errors import (
     SeedreamError,
 )
 from ._http import Answer, Encoded, Piece
-from ._sessions import FRESH, OwnSession, SilentConnector, notice_closed_connections
+from ._refusals import request_id_of
+from ._sessions import Lifetime, OwnSession, SilentConnector, notice_closed_connections
 from ._sockets import alive_socket
-from ._threads import in_thread
+from ._threads import in_thread, surely_in_thread
 from ._timeout import Bounds
 from ._trouble import HEADERS, TROUBLE, client_timeout, describe
 
@@ -56,9 +58,11 @@ class _Body(payload.Payload):
         self._on_sent = on_sent
         self.sent: bool = False
         self.whole: bool = False
+        self.mocked: bool = False
         self.broken: SeedreamError | None = None
 
     async def write(self, writer: AbstractStreamWriter) -> None:
+        _check_unasked(writer)
         if not _is_closing(writer):
             self.sent = True
             self._on_sent()
@@ -82,10 +86,11 @@ class _Body(payload.Payload):
             self.broken = exc
             raise
         finally:
-            await in_thread(slices.close)
+            await surely_in_thread(slices.close)
 
     def __deepcopy__(self, _: object) -> _Body:
-        return self  # aioresponses, a mock that users have, copies what it is given
+        self.mocked = True  # aioresponses, which users have, copies what it is given
+        return self
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:  # noqa: ARG002
         raise TypeError("a request body is sent, not shown")
@@ -98,18 +103,32 @@ def _is_closing(writer: AbstractStreamWriter) -> bool:
     return writer.transport is None or writer.transport.is_closing()
 
 
+def _check_unasked(writer: AbstractStreamWriter) -> None:
+    """Raise if the far side has spoken already: that would be taken for the answer."""
+    protocol = writer.protocol if isinstance(writer, StreamWriter) else None
+    if isinstance(protocol, ResponseHandler) and protocol.should_close:
+        raise aiohttp.ClientConnectionError("the far side spoke unasked")
+
+
 def _make_session() -> aiohttp.ClientSession:
-    connector = SilentConnector(limit=0, keepalive_timeout=FRESH, socket_factory=alive_socket)
+    connector = SilentConnector(limit=0, cautious=True, socket_factory=alive_socket)
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
 
 class ApiTransport:
     """The API's side: every request carries the key, follows no redirect, and is sent once."""
 
-    def __init__(self, base_url: str, key: str, session: aiohttp.ClientSession | None) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        key: str,
+        session: aiohttp.ClientSession | None,
+        lifetime: Lifetime,
+    ) -> None:
         self._base_url = base_url
         self._key = key
         self._lent = session
+        self._lifetime = lifetime
         self._own = OwnSession(_make_session)
         self.aclose = self._own.aclose
         self.abandon = self._own.abandon
@@ -129,12 +148,12 @@ class ApiTransport:
         Send one request, and give access to whatever is answered.
 
         *on_sent* is called when the request is handed to a connection. Raises
-        `APIConnectionError` if nothing left, and `OutcomeUnknownError` if the request left and no
-        whole answer came back.
+        `APIConnectionError` if nothing left, `OutcomeUnknownError` if the request left and no whole
+        answer came back, and `RuntimeError` after the end of the client.
         """
         await notice_closed_connections()
+        session = self._session()
         exchange = _Exchange(_Body(pieces, on_sent) if pieces else None, bounds)
-        session = self._own.get() if self._lent is None else self._lent
         response = await exchange.guard(
             session.request(
                 method,
@@ -146,11 +165,19 @@ class ApiTransport:
                 raise_for_status=False,
             )
         )
-        exchange.answered = True
+        exchange.check_asked(response)
         try:
             yield ApiStream(response, exchange)
         finally:
             response.close()  # one that was read to its end has given its connection back
+
+    def _session(self) -> aiohttp.ClientSession:
+        self._lifetime.check()
+        if self._lent is None:
+            return self._own.get()
+        if self._lent.closed:
+            raise RuntimeError("the session that was lent to this client is closed")
+        return self._lent
 
     async def send(
         self,
@@ -182,6 +209,11 @@ class ApiStream:
         }
 
     @property
+    def request_id(self) -> str | None:
+        """What the service calls this request."""
+        return request_id_of(Answer(self.status, self.headers, b""))
+
+    @property
     def is_event_stream(self) -> bool:
         """Whether events come, rather than one answer."""
         kind = self.headers.get("content-type", "")
@@ -206,6 +238,7 @@ class ApiStream:
                     "no answer to this request has. It may have been billed: check the account "
                     "before sending it again",
                     status_code=self.status,
+                    request_id=self.request_id,
                 )
         return Answer(self.status, self.headers, b"".join(chunks), self._exchange.elapsed())
 
@@ -229,6 +262,16 @@ class _Exchange:
         """Seconds since the request began."""
         return self._now() - self._start
 
+    def check_asked(self, response: aiohttp.ClientResponse) -> None:
+        """Note that *response* is there; raise if it came before the request had left."""
+        if self.body is not None and not (self.body.sent or self.body.mocked):
+            response.close()
+            raise APIConnectionError(
+                "something came over the connection before the request, which was not sent",
+                retryable=True,
+            )
+        self.answered = True
+
     async def guard(self, step: Awaitable[_T]) -> _T:
         """Await one *step*; its troubles become errors that say whether the request left."""
         try:
@@ -241,7 +284,7 @@ class _Exchange:
     def _error(self, trouble: Exception) -> SeedreamError:
         what = describe(trouble, self._bounds, self._phase())
         if self.body is None:  # nothing that could be billed
-            return APIConnectionError(f"{what}; try again", retryable=_is_transient(trouble))
+            return APIConnectionError(f"{what}. {_cure(trouble)}", retryable=_is_transient(trouble))
         if self.body.broken:
             # Its frames hold the headers, and so the key.
             return self.body.broken.with_traceback(None)
@@ -265,15 +308,15 @@ class _Exchange:
 def _never_sent(what: str, trouble: Exception) -> APIError:
     if isinstance(trouble, TimeoutError):
         return APITimeoutError(f"{what}; nothing was sent", retryable=True)
-    check = (
-        "the clock"
-        if isinstance(trouble, aiohttp.ClientConnectorCertificateError)
-        else "the network"
-    )
     return APIConnectionError(
-        f"{what}; nothing was sent. Check base_url and {check}",
-        retryable=_is_transient(trouble),
+        f"{what}; nothing was sent. {_cure(trouble)}", retryable=_is_transient(trouble)
     )
+
+
+def _cure(trouble: Exception) -> str:
+    if isinstance(trouble, aiohttp.ClientConnectorCertificateError):
+        return "Check base_url and the clock"
+    return "Check base_url and the network"
 
 
 def _is_transient(trouble: Exception) -> bool:

@@ -54,7 +54,7 @@ async def met(call, *ends):
     """Attempts of *call* that all fail."""
     for end in ends:
         with pytest.raises(type(end)):
-            await make(call, end, sent=not isinstance(end, APIConnectionError))
+            await make(call, end, sent=not isinstance(end, APIConnectionError | RuntimeError))
 
 
 ENDS = [
@@ -203,8 +203,10 @@ def test_reasons(error, reason):
         RateLimitError("429", status_code=429, request_id="r2", retryable=True),
         APIConnectionError("refused", retryable=True),
         BadRequestError("400", status_code=400),
+        InvalidRequestError("a file has changed", field="image"),
+        RuntimeError("this client is closed"),
     ],
-    ids=["refused", "never sent", "bad request"],
+    ids=["refused", "never sent", "bad request", "refused here", "closed"],
 )
 async def test_a_refusal_does_not_undo_a_doubt(last):
     """One unknown outcome leaves the call in doubt; what it ended with is the cause."""
@@ -218,7 +220,7 @@ async def test_a_refusal_does_not_undo_a_doubt(last):
     assert not error.retryable
     assert error.__cause__ is last
     assert error.attempts == call.attempts
-    assert error.request_id == last.request_id
+    assert error.request_id == getattr(last, "request_id", None)
     assert str(error).startswith("1 of 3 attempts ended without a known outcome")
     assert reason_of(last) in str(error)
     assert "check the account" in str(error)
@@ -245,6 +247,13 @@ async def test_otherwise_the_last_error_is_the_error(ends):
     assert error is ends[-1]
     assert error.attempts == call.attempts
     assert len(error.attempts) == len(ends)
+
+
+async def test_other_errors_are_let_through():
+    """What is no error of the API, and follows no doubt, stays what it is."""
+    error = InvalidRequestError("a file has changed", field="image")
+
+    assert call_of(Told()).failure(error) is error
 
 
 failures = st.one_of(

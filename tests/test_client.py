@@ -640,6 +640,16 @@ async def test_each_attempt_has_what_the_others_left(client, monkeypatch):
     assert all(bounds.whole == 9 - bounds.spent for bounds in spy.bounds)
 
 
+async def test_an_attempt_that_could_only_be_cut_short_is_not_begun(emulator, client):
+    """A retry has 20 s at least, or half of the time: less would be paid for and cut off."""
+    emulator.fail_next(status=429, retry_after=12)
+
+    with pytest.raises(RateLimitError):
+        await client.generate("a cat", timeout=20)
+
+    assert emulator.request_count == 1
+
+
 async def test_a_wait_that_outlasts_the_total_is_not_begun(emulator, client):
     """Who has no time left is told at once."""
     emulator.fail_next(status=429, retry_after=30)
@@ -649,7 +659,7 @@ async def test_a_wait_that_outlasts_the_total_is_not_begun(emulator, client):
 
     assert emulator.request_count == 1
     assert excinfo.value.__notes__ == [
-        "gave up after attempt 1: a wait of 30.0 s would outlast the total time-out"
+        "gave up after attempt 1: a wait of 30.0 s would leave too little of the total time-out"
     ]
 
 
@@ -707,6 +717,17 @@ async def test_what_is_free_is_tried_again(api, status):
         models = await client.models()
 
     assert [model.id for model in models] == ["m"]
+
+
+async def test_what_is_free_has_one_total_too(api):
+    """The limit of a call bounds all its attempts, and a wait beyond it is not begun."""
+    api.get(MODELS, status=503, headers={"Retry-After": "9"})
+
+    async with AsyncSeedream(api_key="k-test", base_url=MODELS[:-7], timeout=5) as client:
+        with pytest.raises(InternalServerError) as excinfo:
+            await client.models()
+
+    assert "too little of the total" in excinfo.value.__notes__[0]
 
 
 @pytest.mark.parametrize("status", [408, 500, 503, 504])

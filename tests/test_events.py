@@ -474,6 +474,36 @@ async def test_a_listener_that_fails_harms_nothing(emulator, log, tmp_path):
     assert all(record.exc_info[0] is ZeroDivisionError for record in complaints)
 
 
+async def test_a_log_that_fails_harms_nothing(emulator, log):
+    """An application's filter that raises costs no image."""
+
+    def fail(_):
+        raise ZeroDivisionError("in the filter")
+
+    logger = logging.getLogger("seedream_async")
+    logger.addFilter(fail)
+    try:
+        async with emulator.client(on_event=fail) as client:
+            response = await client.generate("a cat")
+    finally:
+        logger.removeFilter(fail)
+
+    assert len(response.images) == 1
+
+
+async def listen_asynchronously(event):
+    raise NotImplementedError(event)
+
+
+@pytest.mark.parametrize("listener", ["print", 1, [], listen_asynchronously], ids=str)
+def test_listeners_that_cannot_be_called(listener):
+    """What is not called, or not awaited by anyone, is refused at once."""
+    with pytest.raises(InvalidRequestError, match="on_event must be a plain function") as excinfo:
+        AsyncSeedream(api_key="sk-test", on_event=listener)
+
+    assert excinfo.value.field == "on_event"
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, asyncio.CancelledError])
 def test_who_wants_to_stop_is_not_held_up(error):
     """What is no `Exception` passes through the listener's guard."""

@@ -1,14 +1,13 @@
 """From the first use of a client to its end: which loop, which session, and what is left."""
 
 import asyncio
-import contextlib
 import subprocess
 import sys
 
 import aiohttp
 import pytest
 
-from seedream_async import AsyncSeedream, InvalidRequestError, RetryPolicy
+from seedream_async import AsyncSeedream, InvalidRequestError, RetryPolicy, RetryScheduled
 
 # What a program prints: every warning as one line, and how many sockets it still has.
 PROGRAM = """
@@ -123,7 +122,7 @@ async def many(client):
     await client.generate_many(["a cat"])
 
 
-USES = [generate, stream, download, models]
+USES = [generate, stream, download, models, many]
 
 
 @pytest.mark.parametrize("use", USES)
@@ -141,19 +140,6 @@ def test_a_second_loop_is_refused(use, server):
     assert server.request_count == 2
 
 
-def test_many_on_a_second_loop(server, tmp_path):
-    """Nothing of a fan-out is sent from a loop that the client does not belong to."""
-    client = AsyncSeedream()
-    with asyncio.Runner() as first, asyncio.Runner() as second:
-        first.run(generate(client))
-
-        with contextlib.suppress(RuntimeError):
-            second.run(many(client))
-
-        first.run(client.aclose())
-    assert server.request_count == 1
-
-
 @pytest.mark.parametrize("use", USES)
 async def test_a_closed_client_is_refused(use, emulator):
     """After the end, every use says that the client is closed, and nothing is sent."""
@@ -165,6 +151,71 @@ async def test_a_closed_client_is_refused(use, emulator):
         await use(client)
 
     assert emulator.request_count == 1
+
+
+@pytest.fixture
+def sessions(monkeypatch):
+    """All sessions that are made, each closed in the end."""
+    made = []
+    init = aiohttp.ClientSession.__init__
+
+    def noted(self, *arguments, **options):
+        init(self, *arguments, **options)
+        made.append(self)
+
+    monkeypatch.setattr(aiohttp.ClientSession, "__init__", noted)
+    return made
+
+
+@pytest.mark.parametrize("turns", range(1, 12))
+async def test_closing_while_a_call_begins(turns, emulator, sessions):
+    """After the end nothing is sent, and no session is made, however far a call had come."""
+    client = emulator.client()
+    task = asyncio.create_task(client.generate("a cat"))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+    await client.aclose()
+    sent = emulator.request_count
+    await asyncio.wait([task])
+
+    assert emulator.request_count <= max(sent, 1)
+    assert all(session.closed for session in sessions)
+
+
+async def test_closing_while_a_call_waits_for_its_next_attempt(emulator, lent):
+    """The end of a client ends its retries, also where the session lives on."""
+    waiting = asyncio.Event()
+    emulator.fail_next(status=429, retry_after=0.05)
+    retry = RetryPolicy(wait_initial=0)
+
+    def listen(event):
+        if isinstance(event, RetryScheduled):
+            waiting.set()
+
+    client = emulator.client(session=lent, retry=retry, on_event=listen)
+    task = asyncio.create_task(client.generate("a cat"))
+    await waiting.wait()
+
+    await client.aclose()
+
+    with pytest.raises(RuntimeError, match="closed: make a new one"):
+        await task
+    assert emulator.request_count == 1
+
+
+async def test_an_end_that_is_cancelled_is_one(emulator, sessions, tmp_path):
+    """Whoever is cancelled while closing still leaves nothing open."""
+    client = emulator.client()
+    await client.generate("a cat", save_to=tmp_path)
+    task = asyncio.create_task(client.aclose())
+    await asyncio.sleep(0)
+
+    task.cancel()
+    await asyncio.wait([task])
+
+    assert len(sessions) == 2
+    assert all(session.closed for session in sessions)
 
 
 async def test_closing_twice(emulator):
@@ -234,8 +285,19 @@ def test_an_unclosed_client_names_the_cure(program, server, tmp_path):
     ours = [line for line in printed if "AsyncSeedream" in line]
     assert left == "0"
     assert len(ours) == 1
+    assert not [line for line in printed if "onnector" in line or "client session" in line]
     assert ours[0].startswith("ResourceWarning: unclosed AsyncSeedream(")
     assert ours[0].endswith("use `async with`, or await aclose()")
+
+
+def test_an_unclosed_client_where_warnings_are_errors(server, tmp_path):
+    """Its sockets are closed all the same, and it is the only one to complain."""
+    strict = "warnings.simplefilter('error', ResourceWarning)\n"
+
+    left, printed = run(strict + WITHIN, tmp_path)
+
+    assert left == "0"
+    assert not [line for line in printed if "nclosed client session" in line]
 
 
 def test_closing_after_the_loop_is_gone(server, tmp_path):
@@ -331,7 +393,9 @@ async def test_a_lent_session_that_is_closed(emulator, lent):
     await lent.close()
 
     async with emulator.client(session=lent) as client:
-        with pytest.raises(RuntimeError, match=r"(?i)session .*closed"):
+        with pytest.raises(
+            RuntimeError, match="the session that was lent to this client is closed"
+        ):
             await client.generate("a cat")
 
     assert emulator.request_count == 0

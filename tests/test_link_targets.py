@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from seedream_async import DownloadError, _links
 from seedream_async._link_transport import LinkTransport, exact_url
+from seedream_async._sessions import Lifetime
 from seedream_async._timeout import Bounds
 
 HEX = "b87788cb98d1a5a91a046d20eb212ffc22cf7cd4c1d4e9bd2d15a989afb97d2f"
@@ -252,7 +253,7 @@ async def store():
 
 @contextlib.asynccontextmanager
 async def links():
-    transport = LinkTransport(Bounds(connect=5, read=5))
+    transport = LinkTransport(Bounds(connect=5, read=5), Lifetime())
     try:
         yield transport
     finally:

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import copy
+import errno
 import multiprocessing
 import pickle
 from pathlib import Path
@@ -25,6 +26,7 @@ from seedream_async import (
     RetryScheduled,
     SavedImage,
     SeedreamError,
+    StorageError,
     Timeout,
     Usage,
 )
@@ -116,6 +118,14 @@ def test_errors_survive_pickling(kind, protocol):
     other = piped(error, protocol)
 
     check_same(error, other)
+
+
+def test_what_the_disk_said_survives():
+    """`errno` is a fact too, and no part of the message."""
+    error = StorageError("no space left", errno=errno.ENOSPC)
+
+    assert piped(error).errno == errno.ENOSPC
+    assert str(piped(error)) == "no space left"
 
 
 @pytest.mark.parametrize("kind", ERRORS)

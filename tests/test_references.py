@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from seedream_async import Image, InvalidRequestError, _references, _sources, _validate
 from seedream_async._encoding import PIECE, DataText, DataUri, OpenFile, PathFile
 from seedream_async._references import References
+from seedream_async._sessions import Lifetime
 from seedream_async._timeout import Bounds
 from seedream_async._transport import ApiTransport
 from seedream_async.emulator._pictures import render
@@ -147,7 +148,7 @@ def deaf():
 
 
 async def send(url, *pieces):
-    transport = ApiTransport(url, "sk-test-key", None)
+    transport = ApiTransport(url, "sk-test-key", None, Lifetime())
     try:
         return await transport.send("POST", "/x", pieces, bounds=Bounds())
     finally:

@@ -161,7 +161,7 @@ async def test_does_not_begin_a_wait_that_outlasts_the_call():
 
     assert script.waits == [1]
     assert notes_of(excinfo.value) == [
-        "gave up after attempt 2: a wait of 2.0 s would outlast the total time-out"
+        "gave up after attempt 2: a wait of 2.0 s would leave too little of the total time-out"
     ]
 
 
@@ -379,7 +379,7 @@ def test_waits(attempt, jitter, error, wait):
         pytest.param(3, busy(99), 0, 0, "", id="the last attempt goes first"),
         pytest.param(1, busy(11), 11, 99, "the service asks for 11 s", id="asked for too much"),
         pytest.param(1, busy(10), 10, 99, None, id="asked for as much as allowed"),
-        pytest.param(1, BUSY, 9, 9, "a wait of 9.0 s would outlast", id="no time left"),
+        pytest.param(1, BUSY, 9, 9, "a wait of 9.0 s would leave too little", id="no time left"),
         pytest.param(1, BUSY, 9, 9.1, None, id="time left"),
         pytest.param(1, BUSY, 9, math.inf, None, id="no total"),
     ],
@@ -489,8 +489,9 @@ def test_should_retry(error, policy, expected):
         *(
             (name, value)
             for name in ("wait_initial", "wait_max", "max_retry_after")
-            for value in (-1, -0.001, math.inf, math.nan, True, "1", None)
+            for value in (-1, -0.001, 10**30, math.inf, math.nan, True, "1", None)
         ),
+        *(("resend_unknown", value) for value in ("no", 0, 1, None)),
     ],
 )
 def test_nonsense_policies_are_refused(name, value):

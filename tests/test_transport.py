@@ -24,6 +24,7 @@ from seedream_async import (
     OutcomeUnknownError,
 )
 from seedream_async._link_transport import LinkTransport, exact_url
+from seedream_async._sessions import Lifetime
 from seedream_async._timeout import Bounds
 from seedream_async._transport import ApiTransport, _Body, _Exchange
 from seedream_async._trouble import client_timeout, describe
@@ -65,7 +66,7 @@ async def raw_server(*answers, hold=False):
 
 @contextlib.asynccontextmanager
 async def api(base_url, session=None):
-    transport = ApiTransport(base_url, KEY, session)
+    transport = ApiTransport(base_url, KEY, session, Lifetime())
     try:
         yield transport
     finally:
@@ -74,7 +75,7 @@ async def api(base_url, session=None):
 
 @contextlib.asynccontextmanager
 async def links(bounds=Bounds()):
-    transport = LinkTransport(bounds)
+    transport = LinkTransport(bounds, Lifetime())
     try:
         yield transport
     finally:
@@ -253,7 +254,7 @@ async def test_extra_headers_are_sent_and_the_key_wins():
 async def test_reading_costs_nothing():
     """A GET that breaks is free to be repeated."""
     async with raw_server(b"") as (url, _), api(url) as transport:
-        with pytest.raises(APIConnectionError, match="try again") as excinfo:
+        with pytest.raises(APIConnectionError, match="Check base_url and the network") as excinfo:
             await transport.send("GET", "/models", bounds=Bounds())
 
     assert excinfo.value.retryable
@@ -327,8 +328,8 @@ async def test_cancellation_passes():
 
 async def test_closing_unused_transports():
     """What was never used has nothing to close."""
-    await ApiTransport("http://h", KEY, None).aclose()
-    await LinkTransport(Bounds()).aclose()
+    await ApiTransport("http://h", KEY, None, Lifetime()).aclose()
+    await LinkTransport(Bounds(), Lifetime()).aclose()
 
 
 def body(content, status=b"200 OK", headers=b""):
