@@ -709,7 +709,7 @@ def test_sweeping_goes_on(tmp_path, monkeypatch):
     unlink = os.unlink
 
     def refuse(path):
-        if str(path).endswith("1.part"):
+        if str(path).endswith("0a1b2c31.part"):
             raise PermissionError(errno.EPERM, "Operation not permitted")
         unlink(path)
 
