@@ -8,30 +8,42 @@ from typing import Any
 
 from ._errors import OutcomeUnknownError
 
-# Seconds after which gateways cut a connection, each with the latest that was seen (failures
-# catalogue; Cloudflare's 524 comes after 100 to 125 s).
-_GATEWAYS = ((60, 62), (100, 102), (120, 126))
+# Seconds within which gateways give up: at 60, Cloudflare at 100 to 125, some at 120; each with a
+# little more for the way.
+_GATEWAYS = ((59.5, 62), (99.5, 126))
 
 
 def outcome_unknown(
-    what: str, elapsed: float | None = None, *, cut: bool = True, **facts: Any
+    what: str, elapsed: float | None = None, *, cut: bool = True, arrived: int = 0, **facts: Any
 ) -> OutcomeUnknownError:
-    """The error for a request that was sent; *cut* is whether the far side ended it."""
+    """
+    The error for a request that was sent; *cut* is whether the far side ended it.
+
+    *arrived* is how many images had come of it before.
+    """
     hint = gateway_hint(elapsed) if cut and elapsed is not None else ""
     return OutcomeUnknownError(
-        f"{what}. The request had been sent, so the image may have been made and billed: "
-        f"check the account before sending it again{hint}",
+        f"{what}. {_certain(arrived)}: check the account before sending it again{hint}",
         elapsed=elapsed,
         **facts,
     )
 
 
+def _certain(arrived: int) -> str:
+    if not arrived:
+        return "The request had been sent, so the image may have been made and billed"
+    images, are, them = ("image", "it is", "it") if arrived == 1 else ("images", "they are", "them")
+    return (
+        f"Before that, {arrived} {images} had arrived: {are} billed, and response holds {them}. "
+        "Whether more were made and billed is unknown"
+    )
+
+
 def gateway_hint(elapsed: float) -> str:
     """What to do about a gateway's limit, if *elapsed* seconds sound like one."""
-    for limit, latest in _GATEWAYS:
-        if limit - 0.5 <= elapsed <= latest:
-            return (
-                f". An end after {limit} s sounds like a gateway's limit: "
-                "use stream(), a smaller size, or fewer images per call"
-            )
+    if any(earliest <= elapsed <= latest for earliest, latest in _GATEWAYS):
+        return (
+            f". An end after {elapsed:.0f} s sounds like a gateway's limit: "
+            "use stream(), a smaller size, or fewer images per call"
+        )
     return ""

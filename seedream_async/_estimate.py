@@ -12,7 +12,11 @@ from ._errors import InvalidRequestError
 from ._request import GenerateRequest
 from ._sizes import areas_of
 
-_MAKES_MANY = {"sequential_image_generation", "layer_decomposition"}
+_MAKES_MANY = {
+    "sequential_image_generation",
+    "sequential_image_generation_options",
+    "layer_decomposition",
+}
 
 
 @frozen(kw_only=True)
@@ -60,9 +64,10 @@ def estimate(
 
 def most_images(request: GenerateRequest, model: str) -> int:
     """How many images an answer to *request* by *model* may have at most."""
+    family = _catalog.family_of(model)
     if (request.extra_body or {}).keys() & _MAKES_MANY:  # on the caller's own account
-        return max(MAX_IMAGES, 1 + MAX_LAYERS)
-    return _images_of(request, _catalog.family_of(model))[1]
+        return max(MAX_IMAGES, _most_layers(family))
+    return _images_of(request, family)[1]
 
 
 def _amount_of(
@@ -77,11 +82,16 @@ def _amount_of(
 
 def _images_of(request: GenerateRequest, family: Family | None) -> tuple[int, int]:
     if request.layer_decomposition:
-        return 1, 1 + (family.most_layers if family else MAX_LAYERS)
+        return 1, _most_layers(family)
     if request.sequential_image_generation != "auto":
         return 1, 1
     left = MAX_IMAGES - len(request.image or ())
     return 1, max(1, min(request.max_images or MAX_IMAGES, left))
+
+
+def _most_layers(family: Family | None) -> int:
+    """The most images of a picture in layers: its base, and the layers."""
+    return 1 + (family.most_layers if family else MAX_LAYERS)
 
 
 def _prices_of(request: GenerateRequest, family: Family | None) -> Sequence[Price]:

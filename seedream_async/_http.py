@@ -23,6 +23,9 @@ class Encoded(Protocol):
 
 Piece: TypeAlias = bytes | Encoded
 
+MOST_OF_REFUSAL = 64 * 1024  # bytes that are read of one
+MOST_OF_ANSWER = 8 * 1024 * 1024  # bytes without its images: 10 KB are usual
+
 
 @frozen
 class Answer:
@@ -52,5 +55,5 @@ class Asked:
     secrets: Sequence[str] = field(default=(), repr=False)
     remedy: Callable[[], str | None] = lambda: None
     images: int = 1
-    most_bytes: int = 16 * 1024 * 1024
+    most_bytes: int = MOST_OF_ANSWER
     free: bool = False

@@ -8,17 +8,19 @@ Parsing is lenient in what it takes and raises nothing but a `SeedreamError`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
+from itertools import islice
 from typing import Any, TypeVar
 
 from attrs import evolve, fields
 from cattrs import Converter, transform_error
 from cattrs.gen import make_dict_structure_fn
 
-from ._errors import APIResponseValidationError
-from ._http import Answer, Asked, Piece
+from ._errors import APIError, APIResponseValidationError
+from ._http import MOST_OF_ANSWER, MOST_OF_REFUSAL, Answer, Asked, Piece
 from ._models import (
     Image,
     ImageError,
@@ -31,14 +33,15 @@ from ._models import (
     UnknownEvent,
     Usage,
 )
-from ._refusals import excerpt, kind_of, refusal, request_id_of
+from ._refusals import concealed, excerpt, kind_of, refusal, request_id_of
 from ._request import GenerateRequest
 from ._sse import ServerSentEvent
 
 _T = TypeVar("_T")
 
-_ANSWER = 8 * 1024 * 1024  # bytes of an answer without its images: 10 KB are usual
 _BASE64_IMAGE = 96 * 1024 * 1024  # 4096 x 4096 pixels of 4 bytes, not compressed, in base64
+_MOST_LINKS = 100  # layers of one picture
+_LINK = re.compile(rb'"url"\s*:\s*("https?:[^"\s]{1,16384}")')
 _SENT_AS_IS = (
     "size",
     "response_format",
@@ -90,7 +93,7 @@ def build(
 def most_bytes(request: GenerateRequest, images: int) -> int:
     """The most bytes that an honest answer to *request* can have, with so many *images*."""
     formats = (request.response_format, (request.extra_body or {}).get("response_format"))
-    return _ANSWER + (images * _BASE64_IMAGE if "b64_json" in formats else 0)
+    return MOST_OF_ANSWER + (images * _BASE64_IMAGE if "b64_json" in formats else 0)
 
 
 def parse(answer: Answer, asked: Asked, now: datetime) -> ImagesResponse:
@@ -99,32 +102,59 @@ def parse(answer: Answer, asked: Asked, now: datetime) -> ImagesResponse:
     if answer.status >= 300:
         raise refusal(answer, payload, asked, now)
     if not isinstance(payload, dict):
-        raise _invalid(answer, f"{kind_of(answer)} instead of a JSON object", asked)
+        kind = kind_of(answer)
+        raise _invalid(answer, f"{kind} instead of a JSON object", asked, _links_in(answer))
     response = _structured(answer, payload, asked)
     if any(image.url or image.b64_json for image in response.images):
         return response
     # Without any image, success is none.
+    raise _failure(answer, payload, response, asked, now)
+
+
+def _failure(
+    answer: Answer, payload: dict[str, Any], response: ImagesResponse, asked: Asked, now: datetime
+) -> APIError:
+    """The error for a *response* without images."""
+    if any(image.url or image.b64_json for image in response.failures):
+        return _invalid(answer, "an error in the place of an image that it has", asked, response)
     if payload.get("error"):
-        raise refusal(answer, payload, asked, now)
-    if response.failures:
-        failed = next(item for item in payload["data"] if item.get("error"))
-        raise refusal(answer, failed, asked, now)
-    problem = "no image in it; CometAPI answers so when the prompt was filtered"
-    raise _invalid(answer, problem, asked, response)
+        return refusal(answer, payload, asked, now)
+    if not response.failures or response.images:
+        problem = "no image in it; CometAPI answers so when the prompt was filtered"
+        return _invalid(answer, problem, asked, response)
+    failures = [item["error"] for item in payload["data"]]
+    found = [refusal(answer, {**payload, "error": error}, asked, now) for error in failures]
+    if "generated_images" in (payload.get("usage") or {}):  # then it says what is billed
+        return found[0]
+    return next((error for error in found if error.possibly_billed), found[0])
 
 
-def parse_event(event: ServerSentEvent, index: int, asked: Asked, now: datetime) -> StreamEvent:
+def parse_event(
+    event: ServerSentEvent,
+    index: int,
+    asked: Asked,
+    now: datetime,
+    *,
+    arrived: int | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> StreamEvent:
     """
-    What *event* of a stream tells; *index* is that of its image, if it does not say.
+    What *event* of a stream tells; *headers* are those of the stream.
 
+    *index* is how many images, failed ones too, came before: the place of one that does not tell
+    its own. *arrived* is how many of them did not fail, and so are billed; *index* if not given.
     Raises the error that an `error` event stands for. What cannot be understood is passed on.
     """
     payload = _decoded(event.data)
     if not isinstance(payload, dict):
-        return UnknownEvent(type=event.event, data=event.data.decode("utf-8", "replace"))
+        text = event.data.decode("utf-8", "replace")
+        if event.event != "error":
+            return UnknownEvent(type=event.event, data=text)
+        payload = {"error": text}
     kind = str(payload.get("type") or event.event)
     if kind == "error" or (payload.get("error") and not kind.startswith("image_generation.")):
-        raise refusal(Answer(200, {}, event.data), payload, asked, now)
+        answer = Answer(200, headers or {}, event.data)
+        raise refusal(answer, payload, asked, now, arrived=index if arrived is None else arrived)
     try:
         return _known_event(kind, payload, index)
     except Exception:  # noqa: BLE001  cattrs groups whatever its hooks raise
@@ -168,7 +198,10 @@ def parse_models(answer: Answer, asked: Asked, now: datetime) -> tuple[ModelInfo
 
 def _decoded(body: bytes) -> Any:
     try:
-        return json.loads(body)
+        with suppress(UnicodeDecodeError):
+            return json.loads(body)
+        # A bad byte in one place makes the links in the others no worse.
+        return json.loads(body.decode("utf-8-sig", "replace"))
     except (ValueError, RecursionError):
         return None
 
@@ -181,25 +214,36 @@ def _structured(answer: Answer, payload: dict[str, Any], asked: Asked) -> Images
         problem = "; ".join(transform_error(exc))
     else:
         return evolve(response, request_id=request_id_of(answer), raw=payload)
-    raise _invalid(answer, problem, asked, ImagesResponse(data=_salvaged(payload), raw=payload))
+    raise _invalid(answer, problem, asked, _salvaged(answer, payload))
 
 
-def _salvaged(payload: dict[str, Any]) -> tuple[Image, ...]:
+def _salvaged(answer: Answer, payload: dict[str, Any]) -> ImagesResponse:
     """The images of an answer that is not understood as a whole: they are paid for."""
     images = []
     for item in payload["data"] if isinstance(payload.get("data"), list) else ():
         with suppress(Exception):  # what cannot be kept is in `raw`
             images.append(_converter.structure(item, Image))
-    return tuple(images)
+    return ImagesResponse(data=tuple(images), request_id=request_id_of(answer), raw=payload)
+
+
+def _links_in(answer: Answer) -> ImagesResponse | None:
+    """The links that stand whole in what is no JSON as a whole, such as the half of an answer."""
+    if answer.body.lstrip().startswith(b"<"):  # a page has links of its own
+        return None
+    found = islice(_LINK.finditer(answer.body, 0, MOST_OF_ANSWER), _MOST_LINKS)
+    links = dict.fromkeys(_decoded(match[1]) for match in found)
+    images = tuple(Image(url=link) for link in links if link)
+    return ImagesResponse(data=images, request_id=request_id_of(answer)) if images else None
 
 
 def _invalid(
     answer: Answer, problem: str, asked: Asked, response: ImagesResponse | None = None
 ) -> APIResponseValidationError:
+    told = concealed(problem, asked.secrets)[:400]
     return APIResponseValidationError(
-        f"the API answered {answer.status}, but with {problem}. It may have been billed: "
+        f"the API answered {answer.status}, but with {told}. It may have been billed: "
         "check the account before sending it again",
-        request_id=request_id_of(answer),
+        request_id=request_id_of(answer, answer.body[:MOST_OF_REFUSAL].decode("utf-8", "replace")),
         status_code=answer.status,
         body=excerpt(answer.body, asked.secrets),
         response=response,
@@ -214,7 +258,11 @@ def _known_fields(cls: type[_T], without: str = "") -> Callable[[Any, Any], _T]:
     def hook(value: Any, _: Any) -> _T:
         if not isinstance(value, dict):
             raise TypeError("an object is expected")
-        given = {name: item for name, item in value.items() if item is not None}
+        # An error that says nothing is none: the image beside it is paid for.
+        hollow = ("error",) if not value.get("error") else ()
+        given = {
+            name: item for name, item in value.items() if item is not None and name not in hollow
+        }
         extra = {name: item for name, item in given.items() if name not in known}
         return structure(
             {name: given[name] for name in known & given.keys()} | {"extra": extra}, cls

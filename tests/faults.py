@@ -109,6 +109,7 @@ def bomb(start: bytes = b"") -> bytes:
 
 
 QUOTING = f"<html>{KEY} may not have {PROMPT}</html>".encode()
+COUNTING = told(code="RateLimitExceeded")[:-1] + b', "usage": {"generated_images": 1}}'
 HTML = "Content-Type: text/html"
 EVENTS = head("200 OK", "Content-Type: text/event-stream")
 HALF = b'data: {"type": "image_generation.partial_succeeded", "image_ind'
@@ -234,7 +235,15 @@ UNDECIDED = (
         unknown(f"{status}", ((http(f"{status} Origin", QUOTING, HTML),),), says=f"{status}")
         for status in (520, 522, 524)  # 522 also comes of a request that was sent, but not ACKed
     ),
+    *(
+        unknown(f"{status}", ((http(f"{status} Odd", told(code="invalid_request")),),), says=status)
+        for status in ("409", "424", "499")
+    ),
+    unknown("strange 4xx with a page", ((http("418 Teapot", QUOTING, HTML),),), says="418"),
     unknown("error of theirs in a 200", ((http("200 OK", told(type="InternalServerError")),),)),
+    unknown("code of theirs in a 200", ((http("200 OK", told(code="InternalServiceError")),),)),
+    unknown("error without a code in a 200", ((http("200 OK", told()),),)),
+    unknown("refusal that counts images", ((http("200 OK", COUNTING),),), says="RateLimitExceeded"),
 )
 REFUSED = (
     refused("400", (no("400 Bad Request", code="invalid_request"),), ends=BadRequestError),
@@ -242,7 +251,7 @@ REFUSED = (
     refused("402", (no("402 Payment Required"),), ends=InsufficientQuotaError),
     refused("403", (no("403 Forbidden", HTML, body=QUOTING),), ends=PermissionDeniedError),
     refused("404", (no("404 Not Found"),), ends=NotFoundError),
-    refused("409", (no("409 Conflict"),), ends=BadRequestError),
+    refused("405", (no("405 Not Allowed", HTML, body=QUOTING),), ends=BadRequestError),
     refused("413", (no("413 Too Large", HTML, body=QUOTING),), ends=BadRequestError),
     refused(
         "413 before the request was read",
@@ -251,7 +260,10 @@ REFUSED = (
         padding=4 << 20,
     ),
     refused("415", (no("415 Unsupported Media Type"),), ends=BadRequestError),
+    refused("414", (no("414 Too Long", HTML, body=QUOTING),), ends=BadRequestError),
     refused("422", (no("422 Unprocessable"),), ends=BadRequestError),
+    refused("431", (no("431 Too Large", HTML, body=QUOTING),), ends=BadRequestError),
+    refused("strange 4xx", (no("418 Teapot", code="New"),), ends=BadRequestError),
     refused(
         "filtered prompt",
         (no("400 Bad Request", code="InputTextSensitiveContentDetected"),),
@@ -325,6 +337,7 @@ OVERCOME = (
     ),
     overcome("429 with retry-after-ms", (no(BUSY, "Retry-After-Ms: 50"),), waited=0.05),
     overcome("429 with a garbled Retry-After", (no(BUSY, "Retry-After: soon"),)),
+    overcome("429 in a 200", (no("200 OK", code="ModelAccountRpmRateLimitExceeded"),)),
     overcome("425", (no("425 Too Early"),)),
     overcome("503 with Retry-After", (no(DOWN, "Retry-After: 0"),)),
     *(
@@ -333,6 +346,7 @@ OVERCOME = (
     ),
 )
 HARMLESS = (
+    harmless("bad UTF-8 beside the image", ((http("200 OK", b'{"model": "\xff", ' + IMAGE[1:]),),)),
     harmless("100", ((head("100 Continue"), OK),)),
     harmless("103", ((head("103 Early Hints", "Link: </a>"), OK),)),
     harmless("closed after the body", ((OK, Do.CLOSE),)),

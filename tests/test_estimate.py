@@ -176,8 +176,22 @@ def test_ranges_are_ranges(*, model, size, group, most, references, layers):
             pytest.param(LITE, {"extra_body": {name: value}}, 17, id=f"extra {name}")
             for name, value in (
                 ("sequential_image_generation", "auto"),
+                ("sequential_image_generation_options", {"max_images": 15}),
                 ("layer_decomposition", True),
             )
+        ),
+        pytest.param(
+            LITE,
+            {
+                "max_images": 2,
+                "extra_body": {"sequential_image_generation_options": {"max_images": 15}},
+                **GROUP,
+            },
+            17,
+            id="extra options win",
+        ),
+        pytest.param(
+            V5_5, {"extra_body": {"layer_decomposition": True}}, 100, id="extra layers of 5.5"
         ),
     ],
 )

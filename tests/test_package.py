@@ -30,7 +30,7 @@ LAYERS = (
         *("_catalog", "_links", "_sniff"),
     },
     {
-        *("_wire", "_sse", "_retry", "_refusals", "_doubt", "_diagnosis"),
+        *("_wire", "_sse", "_retry", "_refusals", "_meanings", "_doubt", "_diagnosis"),
         *("_addresses", "_base64", "_inline_images", "_escapes", "_crc64", "_names"),
         *("_sizes", "_rules", "_capabilities", "_validate", "_estimate"),
     },

@@ -21,8 +21,10 @@ from seedream_async import (
     SeedreamError,
 )
 from seedream_async._http import Answer, Asked
-from seedream_async._refusals import concealed, excerpt, meaning_of, refusal, request_id_of
-from seedream_async._wire import parse_models
+from seedream_async._meanings import meaning_of
+from seedream_async._refusals import concealed, excerpt, refusal, request_id_of
+from seedream_async._sse import ServerSentEvent
+from seedream_async._wire import parse_event, parse_models
 
 from .answers import NOW, answer, json_values, read, sample
 
@@ -35,6 +37,14 @@ def ark(status, code):
 def comet(status, code):
     error = {"message": "no (request id: 2026x)", "type": "comet_api_error", "code": code}
     return answer({"error": error}, status)
+
+
+def event_error(payload, **told):
+    """The error that an event with *payload* is read as."""
+    event = ServerSentEvent("error", json.dumps(payload).encode())
+    with pytest.raises(APIError) as excinfo:
+        parse_event(event, told.pop("index", 0), Asked(), NOW, **told)
+    return excinfo.value
 
 
 def error_of(answered, **asked):
@@ -88,9 +98,7 @@ COMET_ROWS = [
     (403, "insufficient_user_quota", InsufficientQuotaError),
     (403, "pre_consume_token_quota_failed", InsufficientQuotaError),
     (403, "permission_denied", PermissionDeniedError),
-    (409, "", BadRequestError),
-    (413, "", BadRequestError),
-    (422, "", BadRequestError),
+    *((status, "", BadRequestError) for status in (405, 413, 414, 415, 418, 422, 431, 451)),
     (425, "", InternalServerError),
     (429, "", RateLimitError),
     (400, "sensitive_words_detected", ContentPolicyError),
@@ -202,6 +210,13 @@ def test_rows_of_the_error_tables(answered, kind):
         pytest.param(sample("gateway.504.html"), id="504"),
         pytest.param(sample("origin-time-out.524.html"), id="524"),
         *(pytest.param(answer(b"", status), id=str(status)) for status in (408, 502, 520, 522)),
+        *(pytest.param(comet(status, ""), id=f"{status} told") for status in (408, 409, 424, 499)),
+        *(
+            pytest.param(answer(body, status), id=f"{status} {body!r}")
+            for status in (409, 418, 424, 444, 460, 499)
+            for body in (b"", b"<html>", b"{}", b"[]", b'{"error": null}', b'{"detail": "no"}')
+        ),
+        pytest.param(ark(400, "InternalServiceError"), id="400 InternalServiceError"),
     ],
 )
 def test_trouble_behind_the_edge_leaves_the_outcome_unknown(answered):
@@ -232,17 +247,110 @@ def test_503_that_says_when_is_a_refusal():
 
 
 @pytest.mark.parametrize(
+    "status", [400, 401, 402, 403, 404, 405, 413, 414, 415, 422, 425, 429, 431]
+)
+def test_refusals_that_need_no_words(status):
+    """These can only be refusals, even if a page or nothing at all comes with them."""
+    for body in (b"", b"<html>", b"[]"):
+        error = error_of(answer(body, status))
+
+        assert not error.possibly_billed
+        assert isinstance(error, APIStatusError)
+
+
+WITHIN = [
+    *((kind, code) for status, code, kind in ARK_ROWS if status != 401 and "." not in code),
+    (BadRequestError, "invalid_request"),
+    (NotFoundError, "model_not_found"),
+    (RateLimitError, "RateLimitExceeded.EndpointRPMExceeded"),
+    (PermissionDeniedError, "OperationDenied.ServiceNotOpen"),
+    (BadRequestError, 422),
+    (RateLimitError, "429"),
+    *((OutcomeUnknownError, code) for code in ("", None, 7, 200, 409, 500, 521, "599", "1429")),
+    *((OutcomeUnknownError, code) for code in ("InternalServiceError", "InternalServerError.X")),
+    *((OutcomeUnknownError, code) for code in ("do_request_failed", "get_channel_failed", "New")),
+]
+
+
+@pytest.mark.parametrize(("kind", "code"), WITHIN, ids=repr)
+@pytest.mark.parametrize("where", ["answer", "image", "event"])
+def test_the_code_of_an_error_inside_a_success_is_its_meaning(kind, code, where):
+    """Without a type the code decides, and what no code tells leaves the outcome unknown."""
+    error = {"code": code, "message": "no", "type": "comet_api_error"}
+    payload = {"data": [{"error": error}]} if where == "image" else {"error": error}
+
+    if where == "event":
+        found = event_error(payload)
+    else:
+        found = error_of(answer(payload, headers={"retry-after": "1"}))
+
+    assert type(found) is kind
+    assert found.retryable is (kind is RateLimitError)
+    assert found.possibly_billed is (kind is OutcomeUnknownError)
+
+
+@pytest.mark.parametrize(
     ("payload", "kind"),
     [
         pytest.param({"code": "X", "type": "Forbidden"}, PermissionDeniedError, id="type"),
-        pytest.param("plain", BadRequestError, id="text"),
-        pytest.param({"code": 7, "message": "bare"}, BadRequestError, id="number"),
+        pytest.param({"type": "BadRequest", "code": 500}, OutcomeUnknownError, id="number, worse"),
+        pytest.param(
+            {"type": "InternalServerError", "code": "RateLimitExceeded"},
+            OutcomeUnknownError,
+            id="type, worse",
+        ),
+        pytest.param("plain", OutcomeUnknownError, id="text"),
+        pytest.param(["odd"], OutcomeUnknownError, id="list"),
     ],
 )
 def test_errors_inside_a_success(payload, kind):
-    """A 200 that holds an error is that error, whatever its shape."""
-    with pytest.raises(kind):
-        read(answer({"error": payload}))
+    """A 200 that holds an error is that error; where its words differ, the worse counts."""
+    assert type(error_of(answer({"error": payload}))) is kind
+
+
+@pytest.mark.parametrize("status", [200, 400, 429, 503])
+@pytest.mark.parametrize("made", [1, 2.0, "1", True], ids=repr)
+def test_what_counts_images_is_billed(status, made):
+    """An error beside a count of images that were made is no refusal, whatever it says."""
+    payload = {
+        "error": {"code": "RateLimitExceeded", "message": "no"},
+        "usage": {"generated_images": made},
+    }
+
+    error = error_of(answer(payload, status, {"retry-after": "1"}))
+
+    assert type(error) is OutcomeUnknownError
+    assert error.code == "RateLimitExceeded"
+
+
+@pytest.mark.parametrize("usage", [None, {}, [], {"generated_images": 0}, {"total_tokens": 9}])
+def test_what_counts_no_images_is_free(usage):
+    """Usage that says nothing of images makes no doubt."""
+    payload = {"error": {"code": "RateLimitExceeded", "message": "no"}, "usage": usage}
+
+    assert type(error_of(answer(payload, 429))) is RateLimitError
+
+
+FILTERED, BROKEN = (
+    {"error": {"code": code, "message": "no"}}
+    for code in ("OutputImageSensitiveContentDetected", "InternalServiceError")
+)
+
+
+@pytest.mark.parametrize(
+    ("usage", "kind"),
+    [
+        pytest.param(None, OutcomeUnknownError, id="not counted"),
+        pytest.param({}, OutcomeUnknownError, id="empty"),
+        pytest.param({"generated_images": 0}, ContentPolicyError, id="none"),
+        pytest.param({"generated_images": 1}, OutcomeUnknownError, id="one"),
+    ],
+)
+def test_one_doubtful_image_leaves_the_answer_in_doubt(usage, kind):
+    """Unless the answer counts none as made, one image of unknown fate is enough."""
+    error = error_of(answer({"data": [FILTERED, BROKEN], "usage": usage}))
+
+    assert type(error) is kind
 
 
 def test_bare_errors():
@@ -333,15 +441,62 @@ secrets = st.text(
 )
 
 
-@given(secret=secrets, before=st.text("ab "), after=st.text("ab "), ascii_only=st.booleans())
-def test_no_secret_survives(secret, before, after, ascii_only):
-    """As plain text or as either JSON spelling, a secret is concealed wherever it stands."""
-    spelled = json.dumps(secret, ensure_ascii=ascii_only)[1:-1]
+def spelled_by_go(text):
+    """JSON as Go writes it unless told otherwise."""
+    spelled = json.dumps(text, ensure_ascii=False)[1:-1]
+    for character in "<>&\u2028\u2029":
+        spelled = spelled.replace(character, f"\\u{ord(character):04x}")
+    return spelled
+
+
+SPELLINGS = {
+    "ASCII": lambda text: json.dumps(text)[1:-1],
+    "Unicode": lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
+    "Go": spelled_by_go,
+    "Go in Go": lambda text: spelled_by_go(spelled_by_go(text)),
+    "Python in Go": lambda text: spelled_by_go(json.dumps(text)[1:-1]),
+}
+
+
+@pytest.mark.parametrize("spell", SPELLINGS.values(), ids=SPELLINGS)
+@given(
+    secret=secrets | st.text('<>&\u2028"\\é', min_size=4),
+    before=st.text("ab "),
+    after=st.text("ab "),
+)
+def test_no_secret_survives(spell, secret, before, after):
+    """As plain text or in any usual JSON, a secret is concealed wherever it stands."""
+    spelled = spell(secret)
 
     text = concealed(f"{before}{secret}{after}{spelled}", [secret])
 
     assert secret not in text
     assert spelled not in text
+
+
+def test_no_fact_repeats_a_secret():
+    """Code, type and param hold neither a prompt nor a novel, and a request id is short."""
+    prompt = "a cat & <a dog>"
+    error = dict.fromkeys(("code", "type", "param", "message"), f"{prompt} {'long ' * 500}")
+    headers = {"x-request-id": "r" * 9000}
+
+    refused = error_of(answer({"error": error}, 400, headers), secrets=[prompt])
+    doubtful = error_of(answer({"error": error}, 500, headers), secrets=[prompt])
+
+    for text in (refused.code, refused.type, refused.param, doubtful.code):
+        assert text.startswith("… long")
+        assert len(text) == 128
+    for found in (refused, doubtful):
+        assert prompt not in str(found)
+        assert len(str(found)) < 800
+        assert found.request_id == "r" * 128
+
+
+def test_a_strange_media_type_is_cut():
+    """Not even the name of what came may be a novel."""
+    error = error_of(answer(b"?", 504, {"content-type": "x" * 9000}))
+
+    assert len(str(error)) < 400
 
 
 def test_short_secrets_are_part_of_every_word():
@@ -357,12 +512,20 @@ def test_short_secrets_are_part_of_every_word():
         pytest.param({"x-oneapi-request-id": "r1"}, "", "r1", id="header of the relay"),
         pytest.param({}, "no (request id: 2026x)", "2026x", id="relay"),
         pytest.param({}, "no. Request id: 0217abc", "0217abc", id="Ark"),
+        pytest.param({}, '{"message":"no. Request id: 0217abc","param":""}', "0217abc", id="JSON"),
+        pytest.param({}, "request id: " + "9" * 999, "9" * 128, id="long"),
         pytest.param({}, "no", None, id="none"),
     ],
 )
 def test_request_ids(headers, message, found):
     """A request id is in a header, or in the message in two spellings."""
     assert request_id_of(Answer(400, headers, b""), message) == found
+
+
+@pytest.mark.parametrize("status", [301, 303])
+def test_redirects_have_request_ids(status):
+    """What support will ask for is on an error of any kind."""
+    assert error_of(answer(b"", status, {"x-request-id": "r1"})).request_id == "r1"
 
 
 @pytest.mark.parametrize(
@@ -444,11 +607,11 @@ statuses = st.integers(300, 999)
 codes = st.none() | st.text() | st.sampled_from([code for _, code, _ in COMET_ROWS + ARK_ROWS])
 
 
-@given(status=statuses, code=codes, told_when=st.booleans())
-def test_meanings_never_contradict_themselves(status, code, told_when):
+@given(status=statuses, code=codes, told_when=st.booleans(), enveloped=st.booleans())
+def test_meanings_never_contradict_themselves(status, code, told_when, enveloped):
     """What may be billed is never retryable, and what is free is never in doubt."""
-    paid = meaning_of(status, code, told_when=told_when)
-    free = meaning_of(status, code, told_when=told_when, free=True)
+    paid = meaning_of(status, code, told_when=told_when, enveloped=enveloped)
+    free = meaning_of(status, code, told_when=told_when, enveloped=enveloped, free=True)
 
     assert not (paid.retryable and paid.error.possibly_billed)
     assert not free.error.possibly_billed
@@ -469,17 +632,19 @@ def test_trouble_that_nobody_named_is_in_doubt(status, code):
     status=st.integers(200, 999),
     payload=json_values
     | st.fixed_dictionaries(
-        {"error": st.dictionaries(st.sampled_from(["code", "type", "message"]), json_values)}
+        {"error": st.dictionaries(st.sampled_from(["code", "type", "message"]), json_values)},
+        optional={"usage": st.dictionaries(st.just("generated_images"), json_values)},
     ),
+    arrived=st.integers(0, 2),
     headers=st.dictionaries(
         st.sampled_from(["retry-after", "x-should-retry", "location", "content-type"]), st.text()
     ),
 )
-def test_no_payload_makes_a_false_promise(status, payload, headers):
+def test_no_payload_makes_a_false_promise(status, payload, arrived, headers):
     """Whatever is answered: "Nothing was billed" is said exactly where nothing may be."""
     body = json.dumps(payload).encode()
 
-    error = refusal(Answer(status, headers, body), payload, Asked(), NOW)
+    error = refusal(Answer(status, headers, body), payload, Asked(), NOW, arrived=arrived)
 
     assert ("Nothing was billed" in str(error)) is not error.possibly_billed
     assert ("check the account" in str(error)) is error.possibly_billed

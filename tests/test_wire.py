@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seedream_async import (
+    APIError,
     APIResponseValidationError,
     AuthenticationError,
     GenerateRequest,
@@ -18,6 +19,8 @@ from seedream_async import (
     ImageSucceeded,
     InsufficientQuotaError,
     ModelInfo,
+    OutcomeUnknownError,
+    RateLimitError,
     SeedreamError,
     StreamCompleted,
     UnknownEvent,
@@ -227,6 +230,114 @@ def test_what_can_be_kept_is_kept():
     assert excinfo.value.response.raw["data"][0] == {"url": {}}
 
 
+LINK = "https://h/0.jpeg?X-Tos-Date=1&X-Tos-Signature=ab%2Fc"
+
+
+def test_a_bad_byte_costs_no_image():
+    """What is no UTF-8 in one place does not spoil the link in another."""
+    body = b'\xef\xbb\xbf{"model": "\xff", "data": [{"url": "%b"}]}' % LINK.encode()
+
+    response = read(answer(body))
+
+    assert [image.url for image in response.images] == [LINK]
+
+
+@pytest.mark.parametrize("nothing", ["", {}, [], 0, False], ids=repr)
+def test_an_error_that_says_nothing_is_none(nothing):
+    """An empty error beside an image does not cost it, and without one it is no failure."""
+    beside = read(answer({"data": [{"url": LINK, "error": nothing}]}))
+
+    assert [image.url for image in beside.images] == [LINK]
+    with pytest.raises(APIResponseValidationError, match="no image in it"):
+        read(answer({"data": [{"error": nothing}]}))
+
+
+def test_an_image_that_has_an_error_too_is_kept():
+    """Who says both that an image failed and where it lies has billed it."""
+    with pytest.raises(APIResponseValidationError, match="an error in the place") as excinfo:
+        read(answer({"data": [{"url": LINK, "error": {"code": "X"}}]}))
+
+    assert excinfo.value.response.data[0].url == LINK
+
+
+def test_a_hollow_image_beside_a_failed_one_is_in_doubt():
+    """An image that neither came nor failed may be billed."""
+    with pytest.raises(APIResponseValidationError, match="no image in it"):
+        read(answer({"data": [{"size": "2K"}, {"error": {"code": "InvalidParameter"}}]}))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param('{"data": [{"url": "LINK"}, {"url": "https://h/1', id="cut"),
+        pytest.param('{"created": ' + "9" * 9_999 + ', "data": [{"url":"LINK"}]}', id="huge"),
+        pytest.param('[{"url" : "LINK"}]', id="list"),
+        pytest.param('data: {"url":"LINK"}\n\ndata: {"url":"LINK"}\n\n', id="events, twice"),
+        pytest.param(
+            '{"url":"https:\\/\\/h\\/0.jpeg?X-Tos-Date=1\\u0026X-Tos-Signature=ab%2Fc"', id="Go"
+        ),
+        pytest.param('{"url": "https:\\x"}, {"url": "LINK"', id="beside a broken one"),
+    ],
+)
+def test_links_are_salvaged(body):
+    """A link that stands whole in an answer that does not is kept, byte for byte."""
+    answered = answer(body.replace("LINK", LINK).encode(), headers={"x-request-id": "r1"})
+
+    with pytest.raises(APIResponseValidationError, match="instead of a JSON object") as excinfo:
+        read(answered)
+
+    response = excinfo.value.response
+    assert [image.url for image in response.images] == [LINK]
+    assert response.request_id == "r1"
+    assert "ab%2Fc" not in str(excinfo.value) + excinfo.value.body
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(f' <script>{{"url": "{LINK}"}}</script>', id="page"),
+        pytest.param('{"url": "https://h/0.jpe', id="half a link"),
+        pytest.param('{"url": "http', id="half a scheme"),
+        pytest.param('{"url": "/0.jpeg"', id="no link"),
+    ],
+)
+def test_what_is_no_whole_link_of_an_answer_is_not_salvaged(body):
+    """A page has links of its own, and half a link is none."""
+    with pytest.raises(APIResponseValidationError) as excinfo:
+        read(answer(body.encode()))
+
+    assert excinfo.value.response is None
+
+
+@pytest.mark.parametrize(
+    ("payload", "headers"),
+    [
+        pytest.param({"data": 7}, {"x-request-id": "r1"}, id="header"),
+        pytest.param({"data": 7, "note": "Request id: r1"}, {}, id="body"),
+        pytest.param({"data": [], "message": "none (request id: r1)"}, {}, id="no images"),
+    ],
+)
+def test_what_is_not_documented_has_its_request_id(payload, headers):
+    """Support asks for it, so wherever it stands it is on the error."""
+    with pytest.raises(APIResponseValidationError) as excinfo:
+        read(answer(payload, headers=headers))
+
+    assert excinfo.value.request_id == "r1"
+
+
+def test_problems_are_told_in_short():
+    """An answer in which everything is wrong is not told of in full, nor is a prompt."""
+    headers = {"content-type": "a cat in a coat"}
+
+    with pytest.raises(APIResponseValidationError) as many:
+        read(answer({"data": [7] * 10_000}))
+    with pytest.raises(APIResponseValidationError) as quoting:
+        read(answer(b"7", headers=headers), secrets=["a cat in a coat"])
+
+    assert len(str(many.value)) < 600
+    assert "cat" not in str(quoting.value)
+
+
 MEBIBYTE = 1024 * 1024
 
 
@@ -305,6 +416,17 @@ def test_events_of_a_stream():
     ]
 
 
+OVERDUE = {"error": {"code": "AccountOverdueError", "message": "The account is overdue"}}
+
+
+def error_of_event(payload, index=0, **told):
+    """The error that an `error` event with *payload* is read as."""
+    event = ServerSentEvent("error", json.dumps(payload).encode())
+    with pytest.raises(APIError) as excinfo:
+        parse_event(event, index, Asked(), NOW, **told)
+    return excinfo.value
+
+
 def test_odd_events_are_passed_on():
     """What is not understood is handed over as it came, and ends nothing."""
     unknown, text, malformed, good = events_of("oddities.200.sse")
@@ -316,13 +438,70 @@ def test_odd_events_are_passed_on():
     assert good == ImageSucceeded(index=3, image=Image(url="https://h/1.jpeg"))
 
 
-def test_error_events_are_errors():
-    """An error in mid-stream has its class by its meaning."""
+def test_an_error_before_any_image_is_a_refusal():
+    """An error that opens a stream has its class by its meaning, and cost nothing."""
+    error = error_of_event(OVERDUE)
+
+    assert type(error) is InsufficientQuotaError
+    assert str(error).endswith("Nothing was billed")
+
+
+def test_an_error_after_images_leaves_the_rest_in_doubt():
+    """What had arrived is billed, whatever the error says, and of the rest nobody knows."""
     events = events_of("error-midway.200.sse")
 
     assert next(events).index == 0
-    with pytest.raises(InsufficientQuotaError, match="overdue"):
+    with pytest.raises(OutcomeUnknownError, match=r"is overdue\. Before that, 1 image") as excinfo:
         next(events)
+
+    error = excinfo.value
+    assert error.possibly_billed
+    assert not error.retryable
+    assert error.code == "AccountOverdueError"
+    assert error.request_id == "021757396757000000000000000000"
+    assert "Nothing was billed" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [("RateLimitExceeded", RateLimitError), ("InternalServiceError", OutcomeUnknownError)],
+)
+def test_only_images_that_arrived_are_billed(code, kind):
+    """After images that all failed an error means what it says; after a good one, a doubt."""
+    payload = {"error": {"code": code, "message": "no"}}
+
+    failed = error_of_event(payload, index=2, arrived=0)
+    arrived = error_of_event(payload, index=2, arrived=1)
+
+    assert type(failed) is kind
+    assert failed.retryable is (kind is RateLimitError)
+    assert "Before that" not in str(failed)
+    assert type(arrived) is OutcomeUnknownError
+    assert "1 image had arrived" in str(arrived)
+
+
+def test_error_events_count_images():
+    """Usage beside an error tells of images that never came."""
+    error = error_of_event({**OVERDUE, "usage": {"generated_images": 2}})
+
+    assert type(error) is OutcomeUnknownError
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_error_events_have_the_facts_of_their_stream(index):
+    """The request id of a stream is in its headers."""
+    headers = {"x-request-id": "r1", "x-should-retry": "false"}
+
+    error = error_of_event(OVERDUE, index=index, headers=headers)
+
+    assert error.request_id == "r1"
+    assert not error.retryable
+
+
+def test_error_events_that_are_no_json():
+    """An event that is called an error is one, in whatever words."""
+    with pytest.raises(OutcomeUnknownError, match="upstream sank"):
+        parse_event(ServerSentEvent("error", b"upstream sank"), 0, Asked(), NOW)
 
 
 shapes = st.fixed_dictionaries(
