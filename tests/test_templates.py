@@ -218,6 +218,10 @@ def pairs(draw):
 @example(
     "{prompt}-{index}", [ImageName(index=2, prompt="a", count=2), ImageName(index=1, prompt="a-2")]
 )
+@example(
+    "{index}-{size}{number}",
+    [ImageName(index=0, number=n, count=12, size=s) for n, s in ((12, "1"), (2, "11"))],
+)
 @example("{prompt}{index}", [ImageName(index=2, prompt="a1"), ImageName(index=12, prompt="a")])
 def test_no_two_images_share_a_name(template, names):
     """Whatever template is accepted, another index or number is another name, in any case."""
