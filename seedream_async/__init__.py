@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from ._retry import RetryPolicy
     from ._sizes import size_for
     from ._streaming import EventStream
+    from ._templates import ImageName
     from ._timeout import Timeout
     from ._traffic import Limits
 else:
@@ -105,6 +106,7 @@ __all__ = [
     "Image",
     "ImageError",
     "ImageFailed",
+    "ImageName",
     "ImageSucceeded",
     "ImagesResponse",
     "IncompleteDownloadError",
@@ -153,6 +155,7 @@ _MODULES = (
     "_traffic",
     "_fanout",
     "_streaming",
+    "_templates",
     "_client",
 )
 

@@ -104,7 +104,8 @@ class Call:
 
 def _doubt(error: Exception, doubts: str) -> OutcomeUnknownError:
     doubt = outcome_unknown(
-        f"{doubts} ended without a known outcome, the last one with {reason_of(error)}",
+        f"{doubts} ended without a known outcome, and the last attempt failed with "
+        f"{reason_of(error)}",
         cut=False,
         request_id=getattr(error, "request_id", None),
     )

@@ -17,6 +17,7 @@ from ._errors import InvalidRequestError
 from ._fanout import FanOut, Source
 from ._link_transport import LinkTransport
 from ._models import Image, ImagesResponse, ModelInfo, SavedImage
+from ._naming import Naming, SaveTo
 from ._reporting import OnEvent, Reporter
 from ._request import (
     Background,
@@ -30,6 +31,7 @@ from ._request import (
     Size,
     Tool,
 )
+from ._results import Success
 from ._retry import Budget, RetryPolicy
 from ._saving import Saver
 from ._sessions import Lifetime
@@ -253,29 +255,30 @@ class AsyncSeedream:
         requests: Source,
         *,
         concurrency: int | None = None,
-        save_to: str | os.PathLike[str] | None = None,
+        save_to: SaveTo | None = None,
         timeout: Timeout | float | None = None,
         retry: RetryPolicy | None = None,
     ) -> FanOut:
         """
-        Answer *requests*, at most *concurrency* at once, and save the images in folder *save_to*.
+        Answer *requests*, at most *concurrency* at once, and save the images as *save_to* says.
 
         `async for` gives `Success` and `Failure` as they finish, `await` a list in input order.
-        Files are named by the index of their request.
+        *save_to* is a folder, in which files are named by the index of their request, or a
+        template such as `{model}/{index:06d}-{size}.{ext}`, or a function that is called with an
+        `ImageName` on the event loop and gives a path.
         """
-        place: _files.Place | None = None
+        naming = None if save_to is None else Naming.of(save_to)
 
         async def prepare() -> None:
-            nonlocal place
             self._lifetime.check()
-            if save_to is not None:
-                folder = os.path.join(save_to, "")  # noqa: PTH118  the slash says: a folder
-                place = await in_thread(_files.open_place, folder, field="save_to")
+            if naming is not None:
+                await in_thread(naming.open)
 
-        async def save(index: int, response: ImagesResponse) -> ImagesResponse:
-            if place is None:
-                return response
-            return await self._saver.save_all(response, place.named(f"{index:06d}"))
+        async def save(success: Success) -> ImagesResponse:
+            if naming is None:
+                return success.response
+            places = naming.of_answer(success, self.model)
+            return await self._saver.save_all(success.response, places)
 
         async def answer(request: GenerateRequest) -> ImagesResponse:
             async with self._calls.prepared(request) as prepared:

@@ -76,7 +76,8 @@ class OutcomeUnknownError(APIError):
     """
     The request was sent, and no trustworthy answer came back: it may have been billed.
 
-    *elapsed* is in seconds. *status_code* is set if a gateway answered in the API's place.
+    *elapsed* is in seconds. *status_code* is set if there was an answer, but one that leaves it
+    open, such as a gateway's in the API's place.
     *final* tells that the answer asked not to be repeated (`x-should-retry: false`).
     """
 

@@ -50,7 +50,7 @@ class FanOut:
         self,
         source: Source,
         generate: Callable[[GenerateRequest], Awaitable[ImagesResponse]],
-        save: Callable[[int, ImagesResponse], Awaitable[ImagesResponse]],
+        save: Callable[[Success], Awaitable[ImagesResponse]],
         *,
         prepare: Callable[[], Awaitable[None]],
         width: int,
@@ -171,7 +171,7 @@ class FanOut:
 
     async def _saved(self, success: Success) -> Result:
         try:
-            return evolve(success, response=await self._save(success.index, success.response))
+            return evolve(success, response=await self._save(success))
         except Exception as error:  # noqa: BLE001  likewise
             return self._failed(success.index, success.request, error)
 

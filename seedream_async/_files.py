@@ -8,14 +8,23 @@ import contextlib
 import errno
 import os
 from collections.abc import Iterator
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import Protocol
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from . import _partfile
 from ._errors import InvalidRequestError, StorageError
 from ._names import numbers, safe_name
+
+
+class Places(Protocol):
+    """Where the images of one answer go."""
+
+    def nth(self, number: int, count: int) -> Place:
+        """The place of image *number* (from 0) of *count*."""
+        ...
 
 
 @frozen
@@ -24,13 +33,20 @@ class Place:
     Where one image goes.
 
     Without a *stem*, the image decides its name. Without a *suffix*, the extension follows the
-    bytes, and a name that is taken gets a number.
+    bytes. A name that is taken gets a number if it may be *numbered*. Folders that are missing
+    below *within* are made when they are needed.
     """
 
     folder: Path
     stem: str = ""
     suffix: str | None = None
     overwrite: bool = False
+    numbered: bool = field()
+    within: Path | None = None
+
+    @numbered.default
+    def _is_folder(self) -> bool:
+        return self.suffix is None
 
     def named(self, name: str) -> Place:
         """The same place, with *name* for an image that has none yet."""
@@ -38,7 +54,18 @@ class Place:
 
     def nth(self, number: int, count: int) -> Place:
         """The place of image *number* (from 0) of *count*."""
-        return self if count == 1 else evolve(self, stem=f"{self.stem}-{number + 1}")
+        if count == 1 or not self.stem:
+            return self
+        return evolve(self, stem=f"{self.stem}-{number + 1}")
+
+    def make_folder(self) -> None:
+        """Make what is missing of the folder below *within*, which must be there."""
+        if self.within in (None, self.folder):
+            return
+        self.within.stat()
+        if self.folder.is_dir():
+            _tidy(os.path.abspath(self.folder))  # noqa: PTH100
+        _partfile.make_folder(self.folder)
 
     def targets(self, extension: str) -> Iterator[Path]:
         """The names to try for a file that should have *extension*."""
@@ -60,7 +87,7 @@ def open_place(path: str | os.PathLike[str], *, field: str, overwrite: bool = Fa
     Raises before anything is sent if the place cannot be written to.
     """
     try:
-        text = _checked(os.fspath(path))
+        text = checked_path(path)
     except (TypeError, ValueError) as exc:
         raise InvalidRequestError(f"{field} is no path: {exc}", field=field) from None
     with storage_errors(Path(text)):
@@ -73,11 +100,21 @@ def open_place(path: str | os.PathLike[str], *, field: str, overwrite: bool = Fa
     return place
 
 
-def _checked(path: str) -> str:
-    os.fsencode(path)
-    if "\0" in path:
+def checked_path(path: str | os.PathLike[str]) -> str:
+    """*path* as text; raises `TypeError` or `ValueError` if no file can have it."""
+    text = os.fspath(path)
+    os.fsencode(text)
+    if "\0" in text:
         raise ValueError("it contains a null character")
-    return path
+    return text
+
+
+def checked_file(path: str | os.PathLike[str]) -> str:
+    """As `checked_path`, for one that must end in a name."""
+    text = checked_path(path)
+    if os.path.basename(text) in ("", os.curdir, os.pardir):  # noqa: PTH119
+        raise ValueError("it does not end in a name")
+    return text
 
 
 def _parse(path: str, overwrite: bool) -> Place:
@@ -110,6 +147,11 @@ def _try_out(folder: Path) -> None:
     # Rights tell little on network folders, and nothing about full disks.
     now = _partfile.try_out(folder)
     _partfile.sweep(os.path.abspath(folder), int(now // _partfile.DAY))  # noqa: PTH100
+
+
+@lru_cache(maxsize=1024)
+def _tidy(folder: str) -> None:
+    _try_out(Path(folder))
 
 
 @contextlib.contextmanager

@@ -40,15 +40,15 @@ class Saver:
         self._outward = outward
         self._slots = asyncio.Semaphore(WIDTH)
 
-    async def save_all(self, response: ImagesResponse, place: _files.Place) -> ImagesResponse:
+    async def save_all(self, response: ImagesResponse, place: _files.Places) -> ImagesResponse:
         """Save every image of *response*; if one fails, the error carries what was saved."""
         images = response.images
+
+        async def save(number: int, image: Image) -> SavedImage:
+            return await self.save(image, place.nth(number, len(images)))
+
         outcomes = await asyncio.gather(
-            *(
-                self.save(image, place.nth(number, len(images)) if place.stem else place)
-                for number, image in enumerate(images)
-            ),
-            return_exceptions=True,
+            *(save(number, image) for number, image in enumerate(images)), return_exceptions=True
         )
         files = tuple(outcome for outcome in outcomes if isinstance(outcome, SavedImage))
         response = evolve(response, files=files)

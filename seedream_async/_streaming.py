@@ -51,6 +51,7 @@ class EventStream:
         asked: Asked,
         save: Save | None,
     ) -> None:
+        self._stream = stream
         self._chunks = stream.iter_any()
         self._asked = asked
         self._save = save
@@ -141,6 +142,7 @@ class EventStream:
 
     async def _receive(self) -> None:
         """Wait for more. The end counts as one only after the service has said that it comes."""
+        self._stream.arrived = len(self.response.images)
         try:
             chunk = await anext(self._chunks, b"")
         except OutcomeUnknownError:
@@ -158,13 +160,21 @@ class EventStream:
         self._over = not chunk
         if self._over and not self.completed:
             raise outcome_unknown(
-                f"the stream broke off; images that had arrived: {len(self._data)} (in response)",
+                "the stream broke off",
+                arrived=len(self.response.images),
                 request_id=self._response.request_id,
             )
 
     def _parsed(self, event: ServerSentEvent) -> StreamEvent:
         try:
-            return _wire.parse_event(event, len(self._data), self._asked, datetime.now(UTC))
+            return _wire.parse_event(
+                event,
+                len(self._data),
+                self._asked,
+                datetime.now(UTC),
+                arrived=len(self.response.images),
+                headers=self._stream.headers,
+            )
         except APIError as error:
             self.completed = not error.possibly_billed  # a refusal leaves nothing to come
             if self.completed and not self._data and self.attempts:
@@ -173,15 +183,26 @@ class EventStream:
                 self.attempts = (*earlier, refused)
             raise
 
+    def _end(self) -> None:
+        self._over = True
+        self._waiting.clear()
+        if not (self._data or self.completed):
+            raise outcome_unknown(
+                "the stream ended without an image", request_id=self._response.request_id
+            )
+        self.completed = True
+
     def _understood(self, event: ServerSentEvent | StreamEvent) -> StreamEvent | None:
         """What *event* tells; the end of the stream is none."""
         if isinstance(event, ServerSentEvent):
             if event.data.strip() == _DONE:
-                self._over = self.completed = True
-                self._waiting.clear()
+                self._end()
                 return None
             event = self._parsed(event)
         match event:
+            case ImageSucceeded() | ImageFailed() if event.index in self._data:
+                # Of two with one number, both are paid for.
+                return self._understood(evolve(event, index=max(self._data) + 1))
             case ImageSucceeded():
                 self._data[event.index] = event.image
             case ImageFailed():

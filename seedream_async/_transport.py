@@ -26,7 +26,7 @@ from ._errors import (
     APITimeoutError,
     SeedreamError,
 )
-from ._http import Answer, Encoded, Piece
+from ._http import MOST_OF_ANSWER, MOST_OF_REFUSAL, Answer, Encoded, Piece
 from ._refusals import request_id_of
 from ._sessions import Lifetime, OwnSession, SilentConnector, notice_closed_connections
 from ._sockets import alive_socket
@@ -36,7 +36,6 @@ from ._trouble import HEADERS, TROUBLE, client_timeout, describe
 
 _T = TypeVar("_T")
 _PIECE = 64 * 1024  # bytes of a request written at once
-_REFUSAL = 64 * 1024  # bytes of a refusal that are read
 
 
 class _Body(payload.Payload):
@@ -188,7 +187,7 @@ class ApiTransport:
         bounds: Bounds,
         headers: Mapping[str, str] | None = None,
         on_sent: Callable[[], object] = lambda: None,
-        most_bytes: int = 16 * 1024 * 1024,
+        most_bytes: int = MOST_OF_ANSWER,
     ) -> Answer:
         """As `open`, for an answer that is wanted whole, and has *most_bytes* at most."""
         async with self.open(
@@ -207,6 +206,15 @@ class ApiStream:
         self.headers: Mapping[str, str] = {
             name.lower(): value for name, value in response.headers.items()
         }
+
+    @property
+    def arrived(self) -> int:
+        """How many images have come of it, as who reads it knows; errors tell."""
+        return self._exchange.arrived
+
+    @arrived.setter
+    def arrived(self, images: int) -> None:
+        self._exchange.arrived = images
 
     @property
     def request_id(self) -> str | None:
@@ -230,7 +238,7 @@ class ApiStream:
         async for chunk in self.iter_any():
             chunks.append(chunk)
             length += len(chunk)
-            if self.status >= 300 and length >= _REFUSAL:
+            if self.status >= 300 and length >= MOST_OF_REFUSAL:
                 break
             if length > most_bytes:
                 raise APIResponseValidationError(
@@ -254,6 +262,7 @@ class _Exchange:
     def __init__(self, body: _Body | None, bounds: Bounds) -> None:
         self.body = body
         self.answered = False
+        self.arrived = 0
         self._bounds = bounds
         self._now = asyncio.get_running_loop().time
         self._start = self._now()
@@ -294,7 +303,8 @@ class _Exchange:
         return outcome_unknown(
             f"no whole answer after {elapsed:.1f} s: {what}",
             elapsed,
-            cut=not isinstance(trouble, TimeoutError),
+            cut=not (isinstance(trouble, TimeoutError) or self.arrived),
+            arrived=self.arrived,
         )
 
     def _phase(self) -> str:

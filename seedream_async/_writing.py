@@ -97,6 +97,8 @@ class FileWriter:
             return await in_thread(function)
 
     def _take(self) -> None:
+        if not self._part.begun:
+            self._place.make_folder()
         self._part.write(self._buffer)
         self._arrived.add(self._buffer)
 
@@ -118,7 +120,7 @@ class FileWriter:
             try:
                 self._part.publish(target, overwrite=self._place.overwrite)
             except FileExistsError:
-                if self._place.suffix is not None:
+                if not self._place.numbered:
                     raise
             else:
                 return target

@@ -46,11 +46,11 @@ class Service:
             raise error
         return RESPONSE
 
-    async def save(self, index, response):
-        if error := self.errors.get(f"save {index}"):
+    async def save(self, success):
+        if error := self.errors.get(f"save {success.index}"):
             raise error
-        self.saved.append(index)
-        return response
+        self.saved.append(success.index)
+        return success.response
 
     def fan_out(self, source, width=4):
         return FanOut(source, self.generate, self.save, prepare=prepared, width=width)

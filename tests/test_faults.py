@@ -81,6 +81,8 @@ async def calling(fault, way):
             on_event=told.append,
         )
         await stack.enter_async_context(client)
+        if way != "lent session":  # the service is known: connections are used again
+            client._api._own.get().connector._proven = True
         for _ in range(fault.before):
             await answer_to(client, way)
         told.clear()

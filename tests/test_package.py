@@ -31,7 +31,7 @@ LAYERS = (
     },
     {
         *("_wire", "_sse", "_retry", "_refusals", "_meanings", "_doubt", "_diagnosis"),
-        *("_addresses", "_base64", "_inline_images", "_escapes", "_crc64", "_names"),
+        *("_addresses", "_base64", "_inline_images", "_escapes", "_crc64", "_names", "_templates"),
         *("_sizes", "_rules", "_capabilities", "_validate", "_estimate"),
     },
     {
@@ -47,6 +47,7 @@ LAYERS = (
         "_threads",
         "_fetching",
         "_files",
+        "_naming",
         "_fanout",
         "_traffic",
         "_references",

@@ -29,12 +29,20 @@ from seedream_async._http import Asked
 SAMPLES = Path(__file__).parent / "samples"
 
 
+ONE = (
+    b'data: {"type":"image_generation.partial_succeeded","image_index":7,'
+    b'"url":"https://h/1.jpeg"}\n\n'
+)
+
+
 class Source:
     """Stands in for an answer that is still arriving."""
 
     def __init__(self, *chunks):
         self.chunks = chunks
         self.request_id = "r-1"
+        self.headers = {}
+        self.arrived = 0
 
     async def iter_any(self):
         for chunk in self.chunks:
@@ -95,9 +103,9 @@ async def test_completed_is_an_end():
 
 async def test_done_is_an_end():
     """After [DONE], nothing that follows counts."""
-    stream = stream_of(b"data: [DONE]\n\ndata: {}\n\n", OutcomeUnknownError("cut"))
+    stream = stream_of(ONE, b"data: [DONE]\n\ndata: {}\n\n", OutcomeUnknownError("cut"))
 
-    assert [event async for event in stream] == []
+    assert len([event async for event in stream]) == 1
 
 
 async def test_trouble_after_the_end_is_none():
@@ -202,13 +210,12 @@ async def test_a_closed_stream_is_over():
 
 async def test_what_was_left_unread_may_be_broken():
     """An error among what nobody asked for any more is not told, and what came before it stays."""
-    image = b'data: {"type":"image_generation.partial_succeeded","url":"https://h/1.jpeg"}\n\n'
-    stream = stream_of(image + sample("error-midway.200.sse"))
+    stream = stream_of(ONE + sample("error-midway.200.sse"))
     await anext(stream)
 
     await stream.aclose()
 
-    assert len(stream.response.images) == 1
+    assert len(stream.response.images) == 2
     assert [event async for event in stream] == []
 
 
@@ -239,7 +246,7 @@ async def test_a_stream_that_broke_stays_broken():
     stream = stream_of(sample("no-end.200.sse"), OutcomeUnknownError("cut"))
     await anext(stream)
 
-    for problem in ("cut", r"broke off; images that had arrived: 1 \(in response\)"):
+    for problem in ("cut", r"broke off\. Before that, 1 image had arrived: it is billed"):
         with pytest.raises(OutcomeUnknownError, match=problem):
             await anext(stream)
 
@@ -247,11 +254,32 @@ async def test_a_stream_that_broke_stays_broken():
     assert [event async for event in stream] == []
 
 
+async def test_an_end_without_anything():
+    """A stream that ends before any image leaves everything open."""
+    stream = stream_of(b"data: [DONE]\n\n")
+
+    with pytest.raises(OutcomeUnknownError, match="ended without an image"):
+        await anext(stream)
+
+    assert not stream.completed
+    assert [event async for event in stream] == []
+
+
+async def test_two_images_with_one_number():
+    """Each is kept, since each is paid for; the later one gets a number of its own."""
+    stream = stream_of(ONE, ONE.replace(b"1.jpeg", b"2.jpeg"), b"data: [DONE]\n\n")
+
+    events = [event async for event in stream]
+
+    assert [event.index for event in events] == [7, 8]
+    assert [image.url for image in stream.response.data] == ["https://h/1.jpeg", "https://h/2.jpeg"]
+
+
 @pytest.mark.parametrize(
     ("chunks", "completed"),
     [
         pytest.param([sample("one-failed.200.sse")], True, id="whole"),
-        pytest.param([b"data: [DONE]\n\n"], True, id="done alone"),
+        pytest.param([ONE, b"data: [DONE]\n\n"], True, id="done"),
         pytest.param([sample("completed-without-done.200.sse")], True, id="completed alone"),
     ],
 )

@@ -66,6 +66,7 @@ async def fans_out(client: AsyncSeedream, prompts: AsyncIterator[str]) -> None:
                 case Failure(error=error):
                     assert_type(error, Exception)
             assert_type(result.unwrap(), ImagesResponse)
+    await client.generate_many(["a cat"], save_to=lambda image: Path(image.prompt, image.size))
 
 
 async def streams(client: AsyncSeedream) -> None:
