@@ -150,7 +150,7 @@ class SilentConnector(aiohttp.TCPConnector):
             connection.close()
             return
         self._watched = connection
-        self._timer = asyncio.get_running_loop().call_later(PROOF, self._judge, _TURNS)
+        self._timer = asyncio.get_running_loop().call_later(PROOF, self._judge, 9)
 
     def _judge(self, turns: int) -> None:
         if turns:  # a loop that was busy has yet to see what happened

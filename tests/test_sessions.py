@@ -170,7 +170,7 @@ async def test_a_stale_connection_is_not_used_again(service, clock, patient):
 @pytest.mark.parametrize("seconds", [0.0, 0.001, 0.005])
 async def test_a_service_that_hangs_up_soon_after_its_answer(seconds, service, monkeypatch):
     """It may do so at the very moment of the next call: none is lost, or in doubt."""
-    monkeypatch.setattr("seedream_async._sessions.PROOF", 0.05)
+    monkeypatch.setattr("seedream_async._sessions.PROOF", 0.2)
     plain, loop = service.answer, asyncio.get_running_loop()
 
     def answer(far):
