@@ -733,7 +733,7 @@ async def test_a_ledger_that_went_away(path, how):
         if how == "replaced":
             path.touch()
 
-        with pytest.raises(StorageError, match="could not write to|was replaced while"):
+        with pytest.raises(StorageError, match=r"could not write to|was replaced while"):
             await ledger.sent(1)
 
 

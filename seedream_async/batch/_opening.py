@@ -85,6 +85,7 @@ def _lost(store: Store, lock: Lock) -> int:
 
 def _recover(store: Store, now: float, lost: int) -> None:
     """Settle what was under way when the last run ended, before anything else is done."""
+    store.recovery = Recovery(lost=lost)
     ((interrupted, doubted),) = store.commit(
         [lambda connection: _transitions.recover(connection, now, lost=lost)]
     )

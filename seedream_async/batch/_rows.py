@@ -11,8 +11,8 @@ import asyncio
 import csv
 import os
 import sys
-import threading
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from itertools import chain
 from json import JSONDecodeError
@@ -55,34 +55,64 @@ async def rows(
     Without a *format*, the name tells, or else the first line. *defaults* are request fields for
     rows that leave them out. Raises `InvalidRequestError` for what is no input.
     """
-    stopped = threading.Event()
-    found = read_rows(source, format=format, defaults=defaults, stopped=stopped.is_set)
+    ahead = _Ahead()
+    found = read_rows(source, format=format, defaults=defaults, stopped=ahead.stopped)
     try:
-        while some := await _some(found, stopped):
-            for row in some:
+        while ahead.fetch(found):
+            async for row in ahead.rows():
                 yield row
     finally:
+        await ahead.aclose()
         await in_thread(found.close)
 
 
-async def _some(found: Iterator[Found], stopped: threading.Event) -> list[Found]:
-    work = asyncio.ensure_future(in_thread(_next_rows, found))
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        stopped.set()  # nobody may ever write to standard input again
-        await asyncio.wait([work])
-        raise
+class _Ahead:
+    """A thread that reads some rows ahead, and hands over what it has when it must wait."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._ready: deque[Found] = deque()
+        self._wake = asyncio.Event()
+        self._left = False
+        self._work: asyncio.Future[bool] | None = None
+
+    def fetch(self, found: Iterator[Found]) -> bool:
+        """Read on, unless the end was reached."""
+        if self._work is not None and not self._work.result():
+            return False
+        self._work = asyncio.ensure_future(in_thread(_read_some, found, self._ready))
+        self._work.add_done_callback(lambda _: self._wake.set())
+        return True
+
+    async def rows(self) -> AsyncIterator[Found]:
+        """What is being read, until the thread comes back."""
+        assert self._work is not None  # noqa: S101  after `fetch`
+        while not self._work.done():
+            await self._wake.wait()
+            self._wake.clear()
+            while self._ready:
+                yield self._ready.popleft()
+
+    def stopped(self) -> bool:
+        """Asked by the thread before it waits; nobody may ever write to a pipe again."""
+        if self._ready:
+            self._loop.call_soon_threadsafe(self._wake.set)
+        return self._left
+
+    async def aclose(self) -> None:
+        self._left = True
+        if self._work is not None:
+            await asyncio.gather(self._work, return_exceptions=True)
 
 
-def _next_rows(found: Iterator[Found]) -> list[Found]:
-    some: list[Found] = []
+def _read_some(found: Iterator[Found], ready: deque[Found]) -> bool:
+    """Move some rows from *found* to *ready*; tell whether there may be more."""
     until = time.monotonic() + _SECONDS
-    for row in found:
-        some.append(row)
-        if len(some) == _AT_ONCE or time.monotonic() > until:
-            break
-    return some
+    for count, row in enumerate(found, 1):
+        ready.append(row)
+        if count == _AT_ONCE or time.monotonic() > until:
+            return True
+    return False
 
 
 def read_rows(

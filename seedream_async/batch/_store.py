@@ -67,7 +67,9 @@ class Store:
         before = self._connection.total_changes
         self._connection.execute("BEGIN")
         outcomes = [self._outcome(work) for work in works]
-        changes = self.changes + (self._connection.total_changes != before)
+        # Not counted while there is a loss to settle: the count must not catch up with the witness.
+        counts = self._connection.total_changes != before and not self.recovery.lost
+        changes = self.changes + counts
         if changes != self.changes:
             self._connection.execute("UPDATE meta SET value = ? WHERE name = 'changes'", (changes,))
         self._connection.execute("COMMIT")
@@ -103,7 +105,6 @@ class Store:
             )
 
     def _note(self) -> None:
-        # While what was lost is in doubt, a crash must not make it forgotten.
         if self._lock is not None and not self.recovery.lost:
             with contextlib.suppress(OSError):  # a witness, no more
                 self._lock.note(self.name, self.changes)
