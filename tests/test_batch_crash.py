@@ -321,6 +321,21 @@ async def test_a_ledger_that_was_cut_short(tmp_path):
     assert all(told)
 
 
+async def test_damage_is_looked_for_after_a_crash(tmp_path):
+    """After a run that did not end well, pages are checked that nothing would read for a while."""
+    path = tmp_path / "ledger.db"
+    async with Ledger.open(path) as ledger:
+        await ledger.begin({}, "a")
+        await ledger.plan([Plan(b"%d" % n, n) for n in range(1, 2001)])
+    content = path.read_bytes()
+    path.write_bytes(content[:-4096] + bytes(4096))
+    journal_of(path).write_bytes(b"torn")
+
+    with pytest.raises(StorageError, match="is damaged, so what it says cannot be trusted"):
+        async with Ledger.open(path):
+            pass
+
+
 # A disk that refuses
 
 

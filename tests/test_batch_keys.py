@@ -1,5 +1,6 @@
 """Which rows are the same work, and what files hold."""
 
+import asyncio
 import base64
 import hashlib
 import os
@@ -155,15 +156,14 @@ async def test_the_digest_of_an_input(tmp_path):
         (lambda path: path.write_bytes(bytes(len(PNG))), False, False),
         (lambda path: path.write_bytes(bytes(len(PNG))), True, True),
         (lambda path: (path.unlink(), path.mkdir()), False, True),
-        (lambda path: path.with_name("cat.jpeg"), True, False),
     ],
-    ids=["whole", "removed", "cut", "other bytes", "other bytes, looked at", "folder", "named"],
+    ids=["whole", "removed", "cut", "other bytes", "other bytes, looked at", "folder"],
 )
 async def test_saved_files_are_looked_for(tmp_path, change, digests, gone):
     """A file that is said to be saved is there with its size, and its bytes on request."""
     path = tmp_path / "cat.png"
     path.write_bytes(PNG)
-    file = File(path="cat.png", bytes=len(PNG), digest=digest_of(path))
+    file = File(path="cat.png", bytes=len(PNG), digest=await asyncio.to_thread(digest_of, path))
     change(path)
 
     found = await missing([file], tmp_path, digests=digests)

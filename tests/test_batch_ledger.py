@@ -4,11 +4,14 @@ import asyncio
 import json
 import os
 import pickle
+import runpy
 import sqlite3
 import stat
+import sys
 import tempfile
 import time
 import tracemalloc
+import types
 
 import pytest
 from hypothesis import settings
@@ -16,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from seedream_async import InvalidRequestError, StorageError
-from seedream_async.batch import Ledger, _mounts, _opening, _schema, _states
+from seedream_async.batch import Ledger, _lock, _mounts, _opening, _schema, _states
 from seedream_async.batch._entries import (
     Comparison,
     Difference,
@@ -489,6 +492,15 @@ async def test_what_a_batch_was_begun_with(path):
     assert still["model"] == "a"
 
 
+async def test_the_same_input_again(ledger):
+    """Rows of an input that did not change are known before they are planned again."""
+    comparison = await ledger.begin({"model": "n"}, "digest")
+
+    assert comparison.same_input
+    assert comparison.differences == (Difference("model", "m", "n"),)
+    assert await ledger.counts() == NONE | {"planned": 3}
+
+
 async def test_an_input_without_a_digest(ledger):
     """Whether standard input is the same is not known, so all of it is to be planned again."""
     comparison = await ledger.begin({"model": "m"}, None)
@@ -547,6 +559,20 @@ async def test_one_at_a_time(path):
 
     async with Ledger.open(path) as ledger:
         assert await ledger.counts() == NONE
+
+
+def test_the_lock_of_windows(tmp_path, monkeypatch):
+    """Where there is no fcntl, one byte is locked without waiting, far from what is read."""
+    calls = []
+    fake = types.SimpleNamespace(LK_NBLCK=2, locking=lambda *args: calls.append(args))
+    monkeypatch.setitem(sys.modules, "msvcrt", fake)
+    monkeypatch.setattr(sys, "platform", "win32")
+    lock = runpy.run_path(_lock.__file__)
+    with (tmp_path / "x").open("wb") as file:
+        lock["_take"](file.fileno())
+
+        assert calls == [(file.fileno(), 2, 1)]
+        assert os.lseek(file.fileno(), 0, os.SEEK_CUR) == 2**30
 
 
 async def test_a_reader_beside_a_writer(path):

@@ -557,8 +557,17 @@ def test_an_empty_descriptor_has_no_name(write):
             list(read_rows(file.fileno()))
 
 
+def test_a_hyphen(write, monkeypatch):
+    """A hyphen is wherever standard input leads, which stays open."""
+    with write("a cat", "x").open("rb") as file:
+        monkeypatch.setattr(_rows.sys, "stdin", file)
+
+        assert told("-") == [(1, "a cat")]
+        assert file.read() == b""
+
+
 def test_standard_input():
-    """A hyphen is standard input."""
+    """A pipe into a program is read line by line to its end."""
     code = "from seedream_async.batch._rows import read_rows\nprint(*read_rows('-'))"
     done = subprocess.run(  # noqa: S603
         [sys.executable, "-c", code],

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from seedream_async._encoding import DataText, DataUri, PathFile
+from seedream_async._encoding import DataText, PathFile
 from seedream_async._errors import InvalidRequestError
 from seedream_async._request import Reference
 from seedream_async._sources import Source, source_of
@@ -43,10 +43,10 @@ def _name(source: Source) -> str:
             return str(json.loads(source))
         case PathFile():
             return _digest_of_path(source)
-        case DataUri():
-            return _digest(source.content.pieces())
         case DataText():
             return _digest(_decoded(source))
+        case _:
+            return _digest(source.content.pieces())
 
 
 @lru_cache(maxsize=4096)  # files of this size and age: a batch has few styles, each in many rows

@@ -173,7 +173,7 @@ def _fits(kind: Kind, value: Any) -> bool:
         case "references":
             items = value if isinstance(value, list) else [value]
             return all(isinstance(item, str) for item in items)
-        case "JSON":
+        case _:
             return isinstance(value, dict | list)
 
 

@@ -79,9 +79,6 @@ def _locked(path: Path, ledger: Path) -> int:
         holder = _read(descriptor).split()[:1]
         os.close(descriptor)
         raise _in_use(ledger, f"process {holder[0]}" if holder else "another process") from None
-    except BaseException:
-        os.close(descriptor)
-        raise
     return descriptor
 
 

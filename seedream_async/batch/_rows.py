@@ -74,11 +74,12 @@ class _Ahead:
         self._ready: deque[Found] = deque()
         self._wake = asyncio.Event()
         self._left = False
-        self._work: asyncio.Future[bool] | None = None
+        self._work: asyncio.Future[bool] = self._loop.create_future()
+        self._work.set_result(True)
 
     def fetch(self, found: Iterator[Found]) -> bool:
         """Read on, unless the end was reached."""
-        if self._work is not None and not self._work.result():
+        if not self._work.result():
             return False
         self._work = asyncio.ensure_future(in_thread(_read_some, found, self._ready))
         self._work.add_done_callback(lambda _: self._wake.set())
@@ -86,7 +87,6 @@ class _Ahead:
 
     async def rows(self) -> AsyncIterator[Found]:
         """What is being read, until the thread comes back."""
-        assert self._work is not None  # noqa: S101  after `fetch`
         while not self._work.done():
             await self._wake.wait()
             self._wake.clear()
@@ -101,8 +101,7 @@ class _Ahead:
 
     async def aclose(self) -> None:
         self._left = True
-        if self._work is not None:
-            await asyncio.gather(self._work, return_exceptions=True)
+        await asyncio.gather(self._work, return_exceptions=True)
 
 
 def _read_some(found: Iterator[Found], ready: deque[Found]) -> bool:
