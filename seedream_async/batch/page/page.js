@@ -107,7 +107,10 @@
     find(".text dl").replaceChildren(...facts.flatMap(describe));
     find(".text").scrollTop = 0;
     find(".file").href = link.href;
-    if (!view.open) view.showModal();
+    if (!view.open) {
+      view.showModal();
+      find(".stage").focus(); // not the first button, which people would take for chosen
+    }
     if (shown[place + 1]) new Image().src = find(".shot", shown[place + 1]).href;
   }
 
