@@ -109,6 +109,15 @@ async def test_broken_pictures_have_no_preview(tmp_path, content):
     assert previews == [None, Preview(thumbnail_path(whole.path), 320, 160)]
 
 
+async def test_pictures_that_are_too_large(tmp_path, monkeypatch):
+    """A picture with more pixels than the limit is not decoded, by us or by the page."""
+    large = draw(tmp_path, width=640, height=320)
+    monkeypatch.setattr(_thumbnails, "LARGEST", 640 * 320 - 1)
+
+    assert await preview(tmp_path, large) is None
+    assert _thumbnails._itself(large) is None
+
+
 async def test_a_size_that_pillow_sees_otherwise(tmp_path, monkeypatch):
     """A picture whose decoder tells another size than its header is not decoded."""
     large = draw(tmp_path)

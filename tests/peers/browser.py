@@ -52,11 +52,11 @@ def batch(folder):
 
 
 def many(folder):
-    """More entries than anyone looks at, of few images."""
-    images = [draw(folder, f"{number}.jpeg", 320, 320) for number in range(20)]
+    """More entries than anyone looks at, of fewer images."""
+    images = [draw(folder, f"{number}.jpeg", 64, 64) for number in range(400)]
     for number in range(MANY):
         yield entry(
-            id=str(number), prompt=f"a prompt, number {number}", files=[images[number % 20]]
+            id=str(number), prompt=f"a prompt, number {number}", files=[images[number % 400]]
         )
 
 
