@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 
-from seedream_async.batch._entries import Entry, Picture, Summary, Trouble
+from seedream_async.batch._report_entries import Entry, Picture, Summary, Trouble
 from seedream_async.emulator._pictures import render
 
 STARTED = datetime(2026, 11, 3, 14, 20, tzinfo=UTC)

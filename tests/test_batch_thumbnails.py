@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seedream_async.batch import _thumbnails
-from seedream_async.batch._entries import Preview
+from seedream_async.batch._report_entries import Preview
 from seedream_async.batch._thumbnails import fitted, make_previews, thumbnail_path
 
 from .batch_values import draw, picture

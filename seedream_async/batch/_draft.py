@@ -21,7 +21,7 @@ from attrs import field, frozen
 from seedream_async._partfile import PartFile, make_folder
 
 from . import _page
-from ._entries import Entry, Preview, State, Summary, Trouble
+from ._report_entries import Entry, Preview, State, Summary, Trouble
 
 NAME = "report.html"
 _MOST_REASONS = 100  # that are told apart, failed and unknown each

@@ -19,7 +19,7 @@ from attrs import frozen
 from seedream_async import _version
 
 from . import _wording
-from ._entries import Entry, Picture, Preview, State, Summary, Trouble
+from ._report_entries import Entry, Picture, Preview, State, Summary, Trouble
 from ._wording import escape
 
 _ALT_LENGTH = 150  # characters: what is heard; the whole prompt follows it

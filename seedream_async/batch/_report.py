@@ -22,7 +22,7 @@ from seedream_async._files import storage_errors
 from seedream_async._threads import in_thread, surely_in_thread
 
 from ._draft import Draft
-from ._entries import Entry, Summary
+from ._report_entries import Entry, Summary
 from ._thumbnails import make_previews
 
 MOST_PICTURES = 20_000  # on the page: of 50,000, Chromium takes 16 s to load it and 3 to filter

@@ -20,7 +20,7 @@ from seedream_async._names import safe_name
 from seedream_async._partfile import PartFile, make_folder
 from seedream_async._threads import in_thread
 
-from ._entries import Picture, Preview
+from ._report_entries import Picture, Preview
 
 FOLDER = "thumbnails"
 LARGEST = 40_000_000  # pixels of a picture that is still read: 120 MB; the API makes 17 million

@@ -7,7 +7,7 @@ import re
 from datetime import UTC, datetime
 from urllib.parse import quote
 
-from ._entries import Money
+from ._report_entries import Money
 
 # What HTML cannot hold, or holds as something else: controls, lone surrogates, noncharacters.
 _UNSAYABLE = re.compile(r"[\0-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
