@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from seedream_async import StorageError
 from seedream_async.batch import _draft, _page
-from seedream_async.batch._report_entries import Preview, Trouble
 from seedream_async.batch._report import write_report
+from seedream_async.batch._report_entries import Preview, Trouble
 
 from .batch_values import NASTY, NO_ANSWER, REFUSED, SUMMARY, Page, draw, entry, picture
 
