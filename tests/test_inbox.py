@@ -15,6 +15,7 @@ from seedream_async import (
     AsyncSeedream,
     BadRequestError,
     DownloadError,
+    GenerateRequest,
     Image,
     IncompleteDownloadError,
     Limits,
@@ -173,6 +174,36 @@ async def test_many_requests(tmp_path):
     assert all(isinstance(result, Success) for result in results)
     assert [result.files[0].path.name for result in results] == [f"00000{n}.jpeg" for n in range(3)]
     assert len(names(tmp_path)) == 3
+
+
+async def test_a_template_with_folders(tmp_path):
+    """An image is written into the folder of the template, and appears in one below it."""
+    answers = [answer(item(LARGE)), answer(item(LARGE))]
+    async with Api(*answers) as api, AsyncSeedream(api_key="k", base_url=api.url) as client:
+        results = await client.generate_many(
+            ["a cat"] * 2, save_to=tmp_path / "{size}/{index}.{ext}"
+        )
+
+    paths = [result.files[0].path for result in results]
+    assert paths == [tmp_path / "64x64" / "0.jpeg", tmp_path / "64x64" / "1.jpeg"]
+    assert [path.read_bytes() for path in paths] == [LARGE] * 2
+    assert results[0].response.images == (Image(size="64x64"),)
+    assert names(tmp_path) == ["64x64"]
+
+
+async def test_a_folder_that_is_known_last(tmp_path):
+    """Where a function names the file, base64 waits for it in memory."""
+    async with (
+        Api(answer(item(LARGE))) as api,
+        AsyncSeedream(api_key="k", base_url=api.url) as client,
+    ):
+        results = await client.generate_many(
+            [GenerateRequest("a cat", response_format="b64_json")],
+            save_to=lambda name: tmp_path / f"cat{name.index}.jpeg",
+        )
+
+    assert results[0].files[0].path.read_bytes() == LARGE
+    assert results[0].response.images == (Image(size="64x64", b64_json=text_of(LARGE)),)
 
 
 @pytest.mark.parametrize("at", [1, 2], ids=["first piece", "second piece"])
@@ -352,6 +383,17 @@ async def test_another_attempt_begins_anew(tmp_path):
     assert len(response.attempts) == 2
     assert names(tmp_path) == ["cat-1.jpeg"]
     assert response.files[0].path.read_bytes() == LARGE
+
+
+async def test_an_error_beside_the_only_image(tmp_path):
+    """An image that nobody can have meant is on the error."""
+    with pytest.raises(
+        APIResponseValidationError, match="an error in the place of an image"
+    ) as caught:
+        await generate(tmp_path, answer(item(LARGE, error={"code": "x"})))
+
+    assert caught.value.response.images == (Image(b64_json=text_of(LARGE)),)
+    assert names(tmp_path) == []
 
 
 async def test_a_refusal(tmp_path):
