@@ -24,8 +24,9 @@ from ._inline_images import Completed, Decoded, ImageEvent, ImageReader, NotBase
 from ._models import Image, ImagesResponse
 from ._threads import in_thread
 from ._transport import ApiStream
-from ._writing import PIECE, FileWriter
+from ._writing import FileWriter
 
+_PIECE = 64 * 1024  # bytes read at once: larger ones leave more memory with each thread
 _SMALL = 16 * 1024  # bytes that are read in less time than a trip to a thread takes
 
 
@@ -61,7 +62,7 @@ class Inbox:
             try:
                 response = await arrival.response()
             except APIError as error:
-                error.response = await arrival.salvaged(error.response)
+                await arrival.salvage(error)
                 raise
             self.files = arrival.files
             self._stack.push_async_exit(attempt.pop_all())
@@ -105,15 +106,16 @@ class _Arrival:
         data = [await self._completed(*item) for item in enumerate(response.data)]
         return evolve(response, data=tuple(data))
 
-    async def salvaged(self, response: ImagesResponse | None) -> ImagesResponse | None:
-        """*response* of an answer that failed, with the images that had arrived nevertheless."""
+    async def salvage(self, error: APIError) -> None:
+        """Put on *error* the images that had arrived whole."""
         await self._feed()
         texts = [await draft.text() for draft in self._drafts.values() if draft.whole]
-        if not texts:
-            return response
-        response = response or ImagesResponse()
-        others = (image for image in response.data if image.url or image.b64_json)
-        return evolve(response, data=(*others, *(Image(b64_json=text) for text in texts)))
+        if texts:
+            response = error.response or ImagesResponse()
+            others = (image for image in response.data if image.url or image.b64_json)
+            images = (Image(b64_json=text) for text in texts)
+            error.response = evolve(response, data=(*others, *images))
+            error.add_note(f"images that had arrived before: {len(texts)}; response holds them")
 
     async def _completed(self, index: int, image: Image) -> Image:
         """*image* with the base64 that is not in `files`."""
@@ -131,7 +133,7 @@ class _Arrival:
             if length > self._most_bytes:
                 raise self._stream.too_long(self._most_bytes)
             self._piece += chunk
-            if len(self._piece) >= PIECE:
+            if len(self._piece) >= _PIECE:
                 await self._feed()
                 self._check_skeleton()
         await self._feed()
@@ -159,7 +161,6 @@ class _Arrival:
                 await self._drafts[event.index].write(event.data)
             case Completed() if event.index in self._drafts:
                 self._drafts[event.index].whole = True
-                self._stream.arrived += 1
             case NotBase64():
                 self._broken = True
                 if event.index in self._drafts:

@@ -25,6 +25,7 @@ from seedream_async import (
     StorageError,
     Success,
     _partfile,
+    _saving,
     _wire,
 )
 from seedream_async.emulator._pictures import render
@@ -176,8 +177,11 @@ async def test_many_requests(tmp_path):
     assert len(names(tmp_path)) == 3
 
 
-async def test_a_template_with_folders(tmp_path):
+async def test_a_template_with_folders(tmp_path, monkeypatch):
     """An image is written into the folder of the template, and appears in one below it."""
+    synced = []
+    monkeypatch.setattr(_partfile, "sync_folder", synced.append)
+    monkeypatch.setattr(_saving, "base64_of", None)  # no second try
     answers = [answer(item(LARGE)), answer(item(LARGE))]
     async with Api(*answers) as api, AsyncSeedream(api_key="k", base_url=api.url) as client:
         results = await client.generate_many(
@@ -189,6 +193,7 @@ async def test_a_template_with_folders(tmp_path):
     assert [path.read_bytes() for path in paths] == [LARGE] * 2
     assert results[0].response.images == (Image(size="64x64"),)
     assert names(tmp_path) == ["64x64"]
+    assert synced.count(tmp_path / "64x64") == 2
 
 
 async def test_a_folder_that_is_known_last(tmp_path):
@@ -337,7 +342,16 @@ async def test_a_cut_answer_keeps_whole_images(tmp_path):
         text_of(SMALL),
         text_of(LARGE),
     ]
+    assert "images that had arrived before: 2; response holds them" in caught.value.__notes__
     assert names(tmp_path) == []
+
+
+async def test_a_short_cut_answer_keeps_whole_images(tmp_path):
+    """What was not yet looked at when the answer broke off counts too."""
+    with pytest.raises(OutcomeUnknownError) as caught:
+        await generate(tmp_path, answer(item(SMALL), item(SMALL))[: -len(SMALL)])
+
+    assert [image.b64_json for image in caught.value.response.images] == [text_of(SMALL)]
 
 
 async def test_an_answer_that_breaks_off_in_its_first_image(tmp_path):
@@ -405,16 +419,17 @@ async def test_a_refusal(tmp_path):
 @pytest.mark.parametrize(
     ("limit", "body"),
     [
-        pytest.param("MOST_OF_ANSWER", answer(item(SMALL), x="x" * 500_000), id="skeleton"),
-        pytest.param("MOST_OF_ANSWER", answer(item(SMALL), x="x" * 2000), id="small skeleton"),
-        pytest.param("_BASE64_IMAGE", answer(item(LARGE), x="x" * 9_000_000), id="image"),
+        pytest.param(1000, answer(item(SMALL), x="x" * 500_000), id="skeleton"),
+        pytest.param(1000, answer(item(SMALL), x="x" * 2000), id="small skeleton"),
+        pytest.param(501_000, answer(item(LARGE)), id="image"),
     ],
 )
 async def test_an_answer_that_is_too_long(tmp_path, monkeypatch, limit, body):
     """More than any honest answer has is not read."""
-    monkeypatch.setattr(_wire, limit, 1000)
+    monkeypatch.setattr(_wire, "MOST_OF_ANSWER", 1000)
+    monkeypatch.setattr(_wire, "_BASE64_IMAGE", 500_000)
 
-    with pytest.raises(APIResponseValidationError, match="but with more than"):
+    with pytest.raises(APIResponseValidationError, match=f"with more than {limit} bytes"):
         await generate(tmp_path, body)
 
     assert names(tmp_path) == []

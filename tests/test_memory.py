@@ -91,7 +91,8 @@ async def measure(kind, url, size, path):
             else:
                 await client.generate("a cat", save_to=path)
 
-    await save(SMALL, f"{path}.first.jpeg")
+    # So that everything is loaded, and all threads are there.
+    await asyncio.gather(*(save(SMALL, f"{path}.{number}.jpeg") for number in range(16)))
     forget_peak()
     before = memory("VmRSS")
     await save(size, path)
