@@ -27,10 +27,8 @@ from typing import NamedTuple
 import aiohttp
 from aiohttp import web
 
+from seedream_async import AsyncSeedream
 from seedream_async._base64 import _decode
-from seedream_async._inline_images import Decoded, ImageReader
-from seedream_async._threads import in_thread
-from seedream_async._writing import PIECE
 
 TICK = 0.001  # seconds between two looks at the loop
 TINY = 1000  # bytes of the image that comes first, so that all is loaded
@@ -62,26 +60,13 @@ def save(text: str, target: Path) -> None:
 
 
 async def ours(url: str, target: Path) -> None:
-    reader = ImageReader()
-    buffer = bytearray()
-    with target.open("wb") as file:
-        async with (
-            aiohttp.ClientSession() as session,
-            session.post(f"{url}/images/generations", json=REQUEST) as response,
-        ):
-            async for chunk in response.content.iter_any():
-                for event in reader.feed(chunk):
-                    buffer += event.data if isinstance(event, Decoded) else b""
-                if len(buffer) >= PIECE:
-                    await in_thread(file.write, bytes(buffer))
-                    buffer.clear()
-        await in_thread(file.write, bytes(buffer))
-    json.loads(reader.skeleton)
+    async with AsyncSeedream(api_key="sk-benchmark", base_url=url) as client:
+        await client.generate("a cat", response_format="b64_json", save_to=target)
 
 
 CONTENDERS: dict[str, Callable[[str, Path], Awaitable[None]]] = {
     "plain aiohttp": plain,
-    "while it arrives": ours,
+    "AsyncSeedream": ours,
 }
 
 

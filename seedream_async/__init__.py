@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         RetryScheduled,
     )
     from ._fanout import FanOut
+    from ._image_stream import ImageStream
     from ._models import (
         Image,
         ImageError,
@@ -107,6 +108,7 @@ __all__ = [
     "ImageError",
     "ImageFailed",
     "ImageName",
+    "ImageStream",
     "ImageSucceeded",
     "ImagesResponse",
     "IncompleteDownloadError",
@@ -154,6 +156,7 @@ _MODULES = (
     "_timeout",
     "_traffic",
     "_fanout",
+    "_image_stream",
     "_streaming",
     "_templates",
     "_client",

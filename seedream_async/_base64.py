@@ -22,14 +22,14 @@ class Decoder:
     """Decodes one text. Every `ValueError` says that it is not base64."""
 
     def __init__(self) -> None:
-        self._rest = b""  # characters that are no group of four yet
+        self.rest = b""  # characters that are no group of four yet
         self._padded = False
 
     def feed(self, text: bytes) -> bytes:
         """The bytes that *text* completes."""
-        text = self._rest + text
+        text = self.rest + text
         end = len(text) - len(text) % 4
-        self._rest = text[end:]
+        self.rest = text[end:]
         if not end:
             return b""
         if self._padded:
@@ -44,5 +44,5 @@ class Decoder:
 
     def finish(self) -> None:
         """Raise unless the text may end here."""
-        if self._rest:
+        if self.rest:
             raise ValueError("the text breaks off")

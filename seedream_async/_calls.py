@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from functools import partial
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from attrs import evolve, frozen
 
@@ -23,7 +24,7 @@ from ._retry import RetryPolicy
 from ._streaming import EventStream, Save
 from ._timeout import Bounds, Timeout
 from ._traffic import Traffic
-from ._transport import ApiTransport
+from ._transport import ApiStream, ApiTransport
 
 _T = TypeVar("_T")
 _PATH = "/images/generations"
@@ -45,6 +46,14 @@ class Effort:
 
     timeout: Timeout | float | None = None
     retry: RetryPolicy | None = None
+
+
+Receive: TypeAlias = Callable[[ApiStream, Asked], Awaitable[ImagesResponse]]
+
+
+async def received(stream: ApiStream, asked: Asked) -> ImagesResponse:
+    """The response that *stream* holds, read as a whole."""
+    return _wire.parse(await stream.read(asked.most_bytes), asked, datetime.now(UTC))
 
 
 class Calls:
@@ -128,20 +137,15 @@ class Calls:
             most_bytes=_wire.most_bytes(request, images),
         )
 
-    async def answer(self, prepared: Prepared, effort: Effort) -> ImagesResponse:
+    async def answer(
+        self, prepared: Prepared, effort: Effort, receive: Receive = received
+    ) -> ImagesResponse:
+        """The answer to *prepared*, as *receive* makes it of what arrives."""
         async with self._traffic.slot(), self._call(prepared) as call:
 
             async def attempt(bounds: Bounds) -> ImagesResponse:
-                answer = await self._api.send(
-                    "POST",
-                    _PATH,
-                    prepared.pieces,
-                    bounds=bounds,
-                    headers=prepared.headers,
-                    on_sent=call.note_sent,
-                    most_bytes=prepared.asked.most_bytes,
-                )
-                return _wire.parse(answer, prepared.asked, datetime.now(UTC))
+                async with self._post(prepared, call, bounds) as stream:
+                    return await receive(stream, prepared.asked)
 
             response = await self._retried(call, prepared, effort, attempt)
             call.images = len(response.images)
@@ -190,25 +194,27 @@ class Calls:
     ) -> EventStream:
         """One attempt to open a stream. What it opens is left to *stack* if it succeeds."""
         async with contextlib.AsyncExitStack() as attempt:
-            stream = await attempt.enter_async_context(
-                self._api.open(
-                    "POST",
-                    _PATH,
-                    prepared.pieces,
-                    bounds=bounds,
-                    headers=prepared.headers,
-                    on_sent=call.note_sent,
-                )
-            )
+            stream = await attempt.enter_async_context(self._post(prepared, call, bounds))
             if stream.is_event_stream:
                 events = EventStream(stream, prepared.asked, save)
             else:
-                answer = await stream.read(prepared.asked.most_bytes)
-                response = _wire.parse(answer, prepared.asked, datetime.now(UTC))
+                response = await received(stream, prepared.asked)
                 events = EventStream.of_response(response, stream, prepared.asked, save)
             attempt.push_async_callback(events.aclose)
             stack.push_async_exit(attempt.pop_all())
             return events
+
+    def _post(
+        self, prepared: Prepared, call: Call, bounds: Bounds
+    ) -> AbstractAsyncContextManager[ApiStream]:
+        return self._api.open(
+            "POST",
+            _PATH,
+            prepared.pieces,
+            bounds=bounds,
+            headers=prepared.headers,
+            on_sent=call.note_sent,
+        )
 
     async def _retried(
         self,

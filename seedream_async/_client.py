@@ -13,11 +13,12 @@ import aiohttp
 
 from . import _catalog, _files
 from ._calls import Calls, Effort
-from ._errors import InvalidRequestError
 from ._fanout import FanOut, Source
+from ._generating import Generating, place_of
+from ._image_stream import ImageStream
 from ._link_transport import LinkTransport
 from ._models import Image, ImagesResponse, ModelInfo, SavedImage
-from ._naming import Naming, SaveTo
+from ._naming import SaveTo
 from ._reporting import OnEvent, Reporter
 from ._request import (
     Background,
@@ -31,12 +32,11 @@ from ._request import (
     Size,
     Tool,
 )
-from ._results import Success
 from ._retry import Budget, RetryPolicy
-from ._saving import Saver
+from ._saving import Saver, wanted
 from ._sessions import Lifetime
 from ._settings import checked_base_url, checked_key, is_public_host
-from ._streaming import EventStream, Save
+from ._streaming import EventStream
 from ._threads import in_thread
 from ._timeout import Bounds, Timeout
 from ._traffic import Limits, Traffic
@@ -99,6 +99,7 @@ class AsyncSeedream:
             retry=retry,
             validation=validation,
         )
+        self._generating = Generating(self._calls, self._saver, self._lifetime)
 
     def __repr__(self) -> str:
         return f"AsyncSeedream(base_url={self.base_url!r}, model={self.model!r})"
@@ -181,14 +182,8 @@ class AsyncSeedream:
             extra_body=extra_body,
             extra_headers=extra_headers,
         )
-        self._lifetime.check()
         effort = Effort(timeout=timeout, retry=retry)
-        async with self._calls.prepared(request) as prepared:
-            if save_to is None:
-                return await self._calls.answer(prepared, effort)
-            place = await in_thread(_files.open_place, save_to, field="save_to")
-            response = await self._calls.answer(prepared, effort)
-        return await self._saver.save_all(response, place)
+        return await self._generating.one(request, effort, save_to)
 
     @contextlib.asynccontextmanager
     async def stream(
@@ -245,7 +240,8 @@ class AsyncSeedream:
         )
         self._lifetime.check()
         async with self._calls.prepared(request, stream=True) as prepared:
-            save = await self._saving_of(request, save_to)
+            place = await place_of(save_to)
+            save = self._saver.save_each(place, most=prepared.asked.images) if place else None
             effort = Effort(timeout=timeout, retry=retry)
             async with self._calls.stream(prepared, effort, save) as events:
                 yield events
@@ -267,58 +263,43 @@ class AsyncSeedream:
         template such as `{model}/{index:06d}-{size}.{ext}`, or a function that is called with an
         `ImageName` on the event loop and gives a path.
         """
-        naming = None if save_to is None else Naming.of(save_to)
-
-        async def prepare() -> None:
-            self._lifetime.check()
-            if naming is not None:
-                await in_thread(naming.open)
-
-        async def save(success: Success) -> ImagesResponse:
-            if naming is None:
-                return success.response
-            places = naming.of_answer(success, self.model)
-            return await self._saver.save_all(success.response, places)
-
-        async def answer(request: GenerateRequest) -> ImagesResponse:
-            async with self._calls.prepared(request) as prepared:
-                return await self._calls.answer(prepared, effort)
-
         effort = Effort(timeout=timeout, retry=retry)
         width = self._width if concurrency is None else concurrency
-        return FanOut(requests, answer, save, prepare=prepare, width=width)
+        return self._generating.many(requests, effort, save_to, model=self.model, width=width)
 
     async def download(
-        self, image: Image | str, path: str | os.PathLike[str], *, overwrite: bool = False
+        self,
+        image: Image | str,
+        path: str | os.PathLike[str],
+        *,
+        overwrite: bool = False,
+        repair: bool = False,
     ) -> SavedImage:
         """
         Save *image*, or what a link leads to, at *path*: a file, or a folder.
 
+        With *repair*, a link that was escaped on its way here is restored if there is no doubt how.
         Raises `DownloadError` if it cannot be had, `StorageError` if it cannot be written.
         """
         self._lifetime.check()
-        trusted = isinstance(image, str)
-        if isinstance(image, str):
-            image = Image(url=image)
-        if not (image.url or image.b64_json):
-            raise InvalidRequestError("image has neither a link nor base64", field="image")
+        image, trusted = wanted(image, repair=repair)
         place = await in_thread(_files.open_place, path, field="path", overwrite=overwrite)
         return await self._saver.save(image, place, trusted=trusted)
+
+    @contextlib.asynccontextmanager
+    async def open(self, image: Image | str, *, repair: bool = False) -> AsyncIterator[ImageStream]:
+        """
+        The bytes of *image*, or of what a link leads to, to be handed on: `async with`.
+
+        When the block begins, the store has said that they come. *repair* is as in `download`.
+        Raises `DownloadError`.
+        """
+        self._lifetime.check()
+        image, trusted = wanted(image, repair=repair)
+        async with self._saver.open(image, trusted=trusted) as stream:
+            yield stream
 
     async def models(self) -> tuple[ModelInfo, ...]:
         """The models that the key may use, as `GET /models` lists them. Free of charge."""
         self._lifetime.check()
         return await self._calls.models()
-
-    async def _saving_of(
-        self, request: GenerateRequest, save_to: str | os.PathLike[str] | None
-    ) -> Save | None:
-        if save_to is None:
-            return None
-        place = await in_thread(_files.open_place, save_to, field="save_to")
-        count = 2 if request.sequential_image_generation == "auto" else 1
-
-        async def save(image: Image, index: int) -> SavedImage:
-            return await self._saver.save(image, place.nth(index, count) if place.stem else place)
-
-        return save

@@ -27,6 +27,7 @@ _ALTERED_CODES = {
 _ALTERED = (
     "Copy it again from the response, and pass it on as it is: no escaping, no cutting at '&'"
 )
+_COMPARE = "If it was copied, compare it to its last character with that of the response"
 _FIELDS = ("Code", "EC", "RequestId", "Message", "Details", "ServerTime")
 # Not an XML parser: those expand what the document defines, to any length, from anywhere.
 _ELEMENT = re.compile(
@@ -88,6 +89,8 @@ def _alteration(link: str, said: _Said) -> str | None:
         return f"is {escape}"
     if missing := _links.missing_parameters(link):
         return f"lacks {', '.join(missing)}"
+    if garbled := _links.garbled_parameters(link):
+        return f"has characters in {', '.join(garbled)} that were not issued"
     return _ALTERED_CODES.get(said.code or "")
 
 
@@ -130,12 +133,12 @@ def _denial(link: str, status: int, answer: str, said: _Said, now: datetime) -> 
     if not _links.signature_of(link):
         reason = "which bears no signature that is known here: was it cut at '?'"
     elif (end := _links.expires_at(link)) is None:
-        reason = "which looks whole"
+        reason = "which has all parameters of its signature"
     elif end > now:
-        reason = f"which looks whole and lives until {_shown(end)}"
+        reason = f"which has all parameters of its signature and lives until {_shown(end)}"
     else:
-        reason = f"which looks whole; it ended at {_shown(end)}, only just by this machine's clock"
-    return f"{host} refused the link ({answer}), {reason}{quoting}"
+        reason = f"which ended at {_shown(end)}, only just by this machine's clock"
+    return f"{host} refused the link ({answer}), {reason}. {_COMPARE}{quoting}"
 
 
 def _parse(body: bytes) -> _Said:

@@ -33,7 +33,9 @@ _PERCENT_ONCE = re.compile(r"%(?!25[0-9a-f]{2})", re.IGNORECASE)
 def escape_of(link: str) -> str | None:
     """How *link* looks escaped, and what undoes that, in words that follow "the link is"."""
     escape = _outermost(link)
-    return escape.words if escape else None
+    if escape is None:
+        return None
+    return escape.words + (", or repair=True in download() and open()" if repaired(link) else "")
 
 
 def repaired(link: str) -> str | None:

@@ -15,8 +15,6 @@ from collections.abc import (
 from types import TracebackType
 from typing import Self, TypeAlias
 
-from attrs import evolve
-
 from ._errors import (
     APIConnectionError,
     AuthenticationError,
@@ -35,6 +33,12 @@ SAVING_WIDTH = 8
 _SHARED = (AuthenticationError, InsufficientQuotaError, StorageError)
 
 
+# Answers a request and saves its images; the last argument is called when saving begins.
+Generate: TypeAlias = Callable[
+    [int, GenerateRequest, Callable[[], None]], Awaitable[ImagesResponse]
+]
+
+
 class FanOut:
     """
     The results of many requests: `async for` gives them as they finish, `await` as a list in
@@ -49,8 +53,7 @@ class FanOut:
     def __init__(
         self,
         source: Source,
-        generate: Callable[[GenerateRequest], Awaitable[ImagesResponse]],
-        save: Callable[[Success], Awaitable[ImagesResponse]],
+        generate: Generate,
         *,
         prepare: Callable[[], Awaitable[None]],
         width: int,
@@ -68,7 +71,6 @@ class FanOut:
         self._pointless: Exception | None = None
         self._items = source.__aiter__() if isinstance(source, AsyncIterable) else iter(source)
         self._generate = generate
-        self._save = save
         self._prepare = prepare
         self._pulled = 0
         self._exhausted = False
@@ -126,15 +128,14 @@ class FanOut:
 
     async def _work(self) -> None:
         while (result := await self._next_result()) is not None:
-            saved = await self._saved(result) if isinstance(result, Success) else result
-            await self._finished.put(saved)
+            await self._finished.put(result)
         self._working -= 1
         if not self._working:
             await self._finished.put(None)
 
     async def _next_result(self) -> Result | None:
         """Take the next request and have it answered; nothing if there is none."""
-        async with self._slots:
+        async with _Slot(self._slots) as slot:
             try:
                 item = await self._pull()
             except Exception as error:  # noqa: BLE001  the source's own, reported where it happened
@@ -145,7 +146,7 @@ class FanOut:
             if self._pointless:
                 return Failure(index, item, _not_sent(self._pointless))
             self._hire()
-            return await self._answer(index, item)
+            return await self._answer(index, item, slot.give_back)
 
     async def _pull(self) -> str | GenerateRequest | None:
         async with self._pulling:
@@ -162,23 +163,36 @@ class FanOut:
             self._exhausted = False
             return item
 
-    async def _answer(self, index: int, item: str | GenerateRequest) -> Result:
+    async def _answer(
+        self, index: int, item: str | GenerateRequest, answered: Callable[[], None]
+    ) -> Result:
         try:
-            request = GenerateRequest.of(item)
-            return Success(index, request, await self._generate(request))
+            item = GenerateRequest.of(item)
+            return Success(index, item, await self._generate(index, item, answered))
         except Exception as error:  # noqa: BLE001  one failed request never costs the others
-            return self._failed(index, item, error)
+            if isinstance(error, _SHARED):
+                self._pointless = self._pointless or error
+            return Failure(index, item, error)
 
-    async def _saved(self, success: Success) -> Result:
-        try:
-            return evolve(success, response=await self._save(success))
-        except Exception as error:  # noqa: BLE001  likewise
-            return self._failed(success.index, success.request, error)
 
-    def _failed(self, index: int, item: str | GenerateRequest, error: Exception) -> Failure:
-        if isinstance(error, _SHARED):
-            self._pointless = self._pointless or error
-        return Failure(index, item, error)
+class _Slot:
+    """One of *slots* for the time of a block, or until it is given back before."""
+
+    def __init__(self, slots: asyncio.Semaphore) -> None:
+        self._slots = slots
+        self._held = False
+
+    async def __aenter__(self) -> Self:
+        self._held = await self._slots.acquire()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.give_back()
+
+    def give_back(self) -> None:
+        if self._held:
+            self._held = False
+            self._slots.release()
 
 
 def _not_sent(cause: Exception) -> APIConnectionError:

@@ -28,6 +28,18 @@ class Places(Protocol):
 
 
 @frozen
+class Group:
+    """The places of a call that makes *most* images at most: numbered if that is several."""
+
+    place: Place
+    most: int
+
+    def nth(self, number: int, count: int) -> Place:  # noqa: ARG002  streams do not know it
+        """The place of image *number* (from 0), however many there are in the end."""
+        return self.place.nth(number, self.most)
+
+
+@frozen
 class Place:
     """
     Where one image goes.
@@ -53,8 +65,8 @@ class Place:
         return self if self.stem else evolve(self, stem=safe_name(name))
 
     def nth(self, number: int, count: int) -> Place:
-        """The place of image *number* (from 0) of *count*."""
-        if count == 1 or not self.stem:
+        """The place of image *number* (from 0) of a call that gives *count*, or as many at most."""
+        if (count == 1 and number == 0) or not self.stem:
             return self
         return evolve(self, stem=f"{self.stem}-{number + 1}")
 

@@ -1,8 +1,8 @@
 """
 A JSON answer, as it arrives, split into its skeleton and the base64 images in it, with no I/O.
 
-Neither the text nor the bytes of an image are ever whole here, and nothing raises on any input:
-whether the skeleton is JSON is for its parser to say.
+Neither the text nor the bytes of an image are ever whole here, unless the text is broken, and
+nothing raises on any input: whether the skeleton is JSON is for its parser to say.
 """
 
 from __future__ import annotations
@@ -40,7 +40,11 @@ class Completed:
 
 @frozen
 class NotBase64:
-    """The text at *index* of `data` is broken; of what was decoded, nothing is to be trusted."""
+    """
+    The text at *index* of `data` is no base64, and what is not decoded of it stays in the skeleton.
+
+    So the whole text is what was decoded, encoded again, and what the skeleton has in its place.
+    """
 
     index: int
 
@@ -148,7 +152,9 @@ class ImageReader:
             decoded = self._text.feed(piece, last=last)
         except ValueError:
             self._events.append(NotBase64(index))
-            self._text = None
+            self._state = self._in_string
+            self._start = len(self.skeleton)
+            self.skeleton += self._text.undecoded
             return
         if decoded:
             self._events.append(Decoded(index, decoded))
@@ -217,16 +223,21 @@ class _Text:
     def __init__(self) -> None:
         self._cut = b""  # the beginning of an escape
         self._decoder = Decoder()
+        self.undecoded = b""  # what is broken: no bytes were handed out for it
 
     def feed(self, piece: bytes, *, last: bool) -> bytes:
         """The bytes that *piece* completes; raises `ValueError` if there are none."""
-        text = self._cut + piece
+        rest, text = self._decoder.rest, self._cut + piece
         cut = _CUT_ESCAPE.search(text, len(text) - 5)
         end = cut.start() if cut and not last else len(text)
         self._cut = text[end:]
-        decoded = self._decoder.feed(_unescaped(text[:end]))
-        if last:
-            self._decoder.finish()
+        try:
+            decoded = self._decoder.feed(_unescaped(text[:end]))
+            if last:
+                self._decoder.finish()
+        except ValueError:
+            self.undecoded = _escaped(rest) + text
+            raise
         return decoded
 
 
@@ -243,6 +254,11 @@ def _name(string: bytes) -> bytes:
         return _unescaped(string)
     except ValueError:
         return b""
+
+
+def _escaped(text: bytes) -> bytes:
+    """*text*, of any encoding, as JSON has it in a string."""
+    return json.dumps(text.decode("latin-1"), ensure_ascii=False)[1:-1].encode("latin-1")
 
 
 def _unescaped(text: bytes) -> bytes:

@@ -37,6 +37,11 @@ _SCHEMES = (
     *((frozenset(needs), needs) for needs in _DATED.values()),
     *((frozenset([mark]), needs) for mark, needs in _KEYED.items()),
 )
+# Hexadecimal or base64, in which a plus that is not escaped reads as a blank; and a number.
+_SHAPES = {
+    "signature": re.compile(r"[A-Za-z0-9+/ _~-]*[=_]*", re.ASCII),
+    "expires": re.compile(r"[0-9]+", re.ASCII),
+}
 _LONGEST_LIFE = 7 * 86400  # seconds; no vendor of a dated scheme allows more
 _CLOUDFRONT_BASE64 = str.maketrans("-_~", "+=/")
 _POLICY_END = re.compile(rb'"DateLessThan"\s*:\s*\{\s*"AWS:EpochTime"\s*:\s*([0-9]+)')
@@ -207,6 +212,15 @@ def missing_parameters(link: str) -> tuple[str, ...]:
         need.replace("|", " or ")
         for need in _needed(query)
         if not any(name in query for name in need.split("|"))
+    )
+
+
+def garbled_parameters(link: str) -> tuple[str, ...]:
+    """The signature parameters of *link* that cannot be what was issued: something was added."""
+    return tuple(
+        name
+        for name, value in signature_of(link).items()
+        if (shape := _SHAPES.get(name.rpartition("-")[2])) and not shape.fullmatch(value)
     )
 
 

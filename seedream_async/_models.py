@@ -101,9 +101,10 @@ class ImagesResponse:
     """
     An answer of the API. *created* is in seconds since 1970.
 
-    *files* is filled by `save_to`, in the order of `images`. *attempts* tells what became of each
-    attempt to get the answer. *extra* holds fields that this version does not know, *raw* the
-    decoded answer as it came.
+    *files* is filled by `save_to`, in the order of `images`; of what came as base64, the image is
+    only there. *attempts* tells what became of each attempt to get the answer. *extra* holds
+    fields that this version does not know, *raw* the decoded answer as it came, without the base64
+    that is in files.
     """
 
     created: int = 0

@@ -52,8 +52,16 @@ class PartFile:
             self._status = os.fstat(self._descriptor)
         with memoryview(piece) as view:
             written = 0
-            while written < len(view):  # a disk that fills up takes a part without complaint
-                written += os.write(self._descriptor, view[written:])
+            try:
+                while written < len(view):  # a disk that fills up takes a part without complaint
+                    written += os.write(self._descriptor, view[written:])
+            except OSError:
+                os.lseek(self._descriptor, -written, os.SEEK_CUR)  # the piece may be tried again
+                raise
+
+    def read(self, size: int) -> bytes:
+        """The first *size* bytes of the content, published or not."""
+        return (self._created or self._path).read_bytes()[:size] if size else b""
 
     def finish(self) -> None:
         """Put the content on the disk for good. Network folders may refuse it as late as here."""
@@ -76,7 +84,7 @@ class PartFile:
 
     def settle(self) -> None:
         """Make the new name survive a power cut, then drop that of the part."""
-        sync_folder(self._path.parent)
+        sync_folder((self._created or self._path).parent)
         _remove(self._path)
 
     def discard(self) -> None:

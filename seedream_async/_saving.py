@@ -1,24 +1,28 @@
-"""Images onto the disk, from a link or from base64: a few at a time, each tried again for free."""
+"""Images from links or base64, onto the disk or handed on; what is fetched is fetched for free."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import TypeVar
 
 from attrs import evolve
 
-from . import _files, _links, _retry, _writing
-from ._base64 import Decoder
-from ._errors import DownloadError, NotAnImageError, StorageError
+from . import _escapes, _files, _links, _retry, _writing
+from ._errors import DownloadError, InvalidRequestError, StorageError
 from ._events import DownloadEnded
 from ._fetching import Fetch
+from ._image_stream import ImageStream, decoded, open_base64, open_link
+from ._inbox import base64_of
 from ._link_transport import LinkTransport
 from ._models import Image, ImagesResponse, SavedImage
 from ._reporting import Reporter
-from ._threads import in_thread
+from ._streaming import Save
 
+_T = TypeVar("_T")
 WIDTH = 8  # images saved at once by one client
-_SLICE = 512 * 1024  # characters of base64 decoded at once; a multiple of four
+_HOLLOW = "neither a link nor base64: if save_to has saved it, it is in the files of the response"
 
 
 class Saver:
@@ -40,62 +44,123 @@ class Saver:
         self._outward = outward
         self._slots = asyncio.Semaphore(WIDTH)
 
-    async def save_all(self, response: ImagesResponse, place: _files.Places) -> ImagesResponse:
-        """Save every image of *response*; if one fails, the error carries what was saved."""
-        images = response.images
+    async def save_all(
+        self,
+        response: ImagesResponse,
+        places: _files.Places,
+        files: Mapping[int, _writing.FileWriter],
+    ) -> ImagesResponse:
+        """
+        Save every image of *response*; if one fails, the error carries what was saved.
 
-        async def save(number: int, image: Image) -> SavedImage:
-            return await self.save(image, place.nth(number, len(images)))
+        *files* has those that are written already, by their index in its data.
+        """
+        made = {index: image for index, image in enumerate(response.data) if image.error is None}
+
+        async def save(number: int, index: int) -> SavedImage:
+            place = places.nth(number, len(made))
+            return await self.save(made[index], place, file=files.get(index))
 
         outcomes = await asyncio.gather(
-            *(save(number, image) for number, image in enumerate(images)), return_exceptions=True
+            *(save(*numbered) for numbered in enumerate(made)), return_exceptions=True
         )
-        files = tuple(outcome for outcome in outcomes if isinstance(outcome, SavedImage))
-        response = evolve(response, files=files)
-        for outcome in outcomes:
-            if isinstance(outcome, DownloadError | StorageError):
-                outcome.response = response
-            if isinstance(outcome, BaseException):
-                raise outcome
+        response = _with_outcomes(response, dict(zip(made, outcomes, strict=True)))
+        failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        for failure in failures:
+            if isinstance(failure, DownloadError | StorageError):
+                failure.response = response
+        if failures:  # the disk's fault concerns all of them
+            raise min(failures, key=lambda failure: not isinstance(failure, StorageError))
         return response
 
-    async def save(self, image: Image, place: _files.Place, *, trusted: bool = False) -> SavedImage:
+    def save_each(self, place: _files.Place, *, most: int) -> Save:
+        """How to save at *place* images that come one by one; *most* of them were asked for."""
+
+        async def save(image: Image, index: int) -> SavedImage:
+            return await self.save(image, place.nth(index, most))
+
+        return save
+
+    async def save(
+        self,
+        image: Image,
+        place: _files.Place,
+        *,
+        trusted: bool = False,
+        file: _writing.FileWriter | None = None,
+    ) -> SavedImage:
         """
         Save *image* at *place*, which it names if the place has no name.
 
-        A *trusted* link, one that the caller wrote, may lead into a private network.
+        A *trusted* link, one that the caller wrote, may lead into a private network. A *file* is
+        one to which the image is written already.
         """
         named = place.named(_links.name_of(image.url or "") or "image")
         async with self._slots:
             start = asyncio.get_running_loop().time()
             outcome: SavedImage | BaseException
             try:
-                outcome = file = await self._save(image, named, trusted=trusted)
+                outcome = saved = await self._save(image, named, trusted=trusted, file=file)
             except BaseException as exc:
                 outcome = exc
                 raise
             finally:
                 elapsed = asyncio.get_running_loop().time() - start
                 self._report(_told(image, outcome, elapsed))
-            return file
+            return saved
 
-    async def _save(self, image: Image, place: _files.Place, *, trusted: bool) -> SavedImage:
+    @contextlib.asynccontextmanager
+    async def open(self, image: Image, *, trusted: bool) -> AsyncIterator[ImageStream]:
+        """The bytes of *image* as they arrive. What opens it is tried again for free."""
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                stream = await self._opened(image, stack, trusted=trusted)
+            except DownloadError as error:
+                error.image = image
+                raise
+            yield stream
+
+    async def _opened(
+        self, image: Image, stack: contextlib.AsyncExitStack, *, trusted: bool
+    ) -> ImageStream:
+        if image.b64_json is not None:
+            return await stack.enter_async_context(open_base64(image.b64_json))
+        outward = self._outward and not trusted
+        return await self._retried(
+            lambda: stack.enter_async_context(
+                open_link(self._links, image.url or "", outward=outward)
+            )
+        )
+
+    async def _save(
+        self,
+        image: Image,
+        place: _files.Place,
+        *,
+        trusted: bool,
+        file: _writing.FileWriter | None,
+    ) -> SavedImage:
         try:
+            if file is not None:
+                with contextlib.suppress(DownloadError, StorageError):
+                    return await file.publish(place)
+                # Nothing is lost: what is wrong with it is told as of any other.
+                image = evolve(image, b64_json=await base64_of(file))
+                await file.discard()
             if image.b64_json is not None:
-                return await _writing.save(_decoded(image.b64_json), place)
-            async with _writing.writing(place) as file:
+                return await _writing.save(decoded(image.b64_json), place)
+            async with _writing.writing(place) as new:
                 outward = self._outward and not trusted
                 fetch = Fetch(self._links, image.url or "", outward=outward)
-                await _retry.run(
-                    lambda: fetch.into(file),
-                    self._policy,
-                    self._budget,
-                    on_retry=self._report.retry_scheduled,
-                )
-                return await file.publish()
+                await self._retried(lambda: fetch.into(new))
+                return await new.publish()
         except (DownloadError, StorageError) as error:
             error.image = image
             raise
+
+    async def _retried(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
+        on_retry = self._report.retry_scheduled
+        return await _retry.run(attempt, self._policy, self._budget, on_retry=on_retry)
 
 
 def _told(image: Image, outcome: SavedImage | BaseException, elapsed: float) -> DownloadEnded:
@@ -110,12 +175,29 @@ def _told(image: Image, outcome: SavedImage | BaseException, elapsed: float) -> 
     return DownloadEnded(host=host, elapsed=elapsed, error=type(outcome).__name__)
 
 
-async def _decoded(text: str) -> AsyncGenerator[bytes, None]:
-    """The bytes of base64 *text*, piece by piece."""
-    decoder = Decoder()
-    try:
-        for at in range(0, len(text), _SLICE):
-            yield await in_thread(decoder.feed, text[at : at + _SLICE].encode())
-        decoder.finish()
-    except ValueError:
-        raise NotAnImageError("the answer's b64_json is not base64") from None
+def _with_outcomes(
+    response: ImagesResponse, outcomes: Mapping[int, SavedImage | BaseException]
+) -> ImagesResponse:
+    """*response* with its files, and each image that is in none as its error has it."""
+    images = {
+        index: outcome.image
+        for index, outcome in outcomes.items()
+        if isinstance(outcome, DownloadError | StorageError) and outcome.image
+    }
+    return evolve(
+        response,
+        data=tuple(images.get(index, image) for index, image in enumerate(response.data)),
+        files=tuple(item for item in outcomes.values() if isinstance(item, SavedImage)),
+    )
+
+
+def wanted(image: Image | str, *, repair: bool) -> tuple[Image, bool]:
+    """*image* as it is to be fetched, and whether its link is one that the caller wrote."""
+    trusted = isinstance(image, str)
+    if isinstance(image, str):
+        image = Image(url=image)
+    if not (image.url or image.b64_json):
+        raise InvalidRequestError(f"image has {_HOLLOW}", field="image")
+    if repair and image.url:
+        image = evolve(image, url=_escapes.repaired(image.url) or image.url)
+    return image, trusted

@@ -66,7 +66,9 @@ def _of_image(image: Image) -> Source:
         return _of_link(image.url)
     if image.b64_json:
         return DataText.of(image.b64_json)
-    raise refused("the image has neither a link nor base64")
+    raise refused(
+        "the image has neither a link nor base64: if save_to has saved it, pass its file's path"
+    )
 
 
 def _of_text(text: str) -> Source:

@@ -241,14 +241,22 @@ class ApiStream:
             if self.status >= 300 and length >= MOST_OF_REFUSAL:
                 break
             if length > most_bytes:
-                raise APIResponseValidationError(
-                    f"the API answered {self.status}, but with more than {most_bytes} bytes, which "
-                    "no answer to this request has. It may have been billed: check the account "
-                    "before sending it again",
-                    status_code=self.status,
-                    request_id=self.request_id,
-                )
-        return Answer(self.status, self.headers, b"".join(chunks), self._exchange.elapsed())
+                raise self.too_long(most_bytes)
+        return self.answer(b"".join(chunks))
+
+    def answer(self, body: bytes) -> Answer:
+        """The answer, of which *body* was read."""
+        return Answer(self.status, self.headers, body, self._exchange.elapsed())
+
+    def too_long(self, most_bytes: int) -> APIResponseValidationError:
+        """The error for more than *most_bytes*."""
+        return APIResponseValidationError(
+            f"the API answered {self.status}, but with more than {most_bytes} bytes, which no "
+            "answer to this request has. It may have been billed: check the account before "
+            "sending it again",
+            status_code=self.status,
+            request_id=self.request_id,
+        )
 
     async def iter_any(self) -> AsyncGenerator[bytes, None]:
         """The bytes of the body, as they arrive."""

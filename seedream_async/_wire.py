@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from itertools import islice
@@ -93,11 +93,23 @@ def build(
 def most_bytes(request: GenerateRequest, images: int) -> int:
     """The most bytes that an honest answer to *request* can have, with so many *images*."""
     formats = (request.response_format, (request.extra_body or {}).get("response_format"))
-    return MOST_OF_ANSWER + (images * _BASE64_IMAGE if "b64_json" in formats else 0)
+    bare, whole = most_bytes_of(images)
+    return whole if "b64_json" in formats else bare
 
 
-def parse(answer: Answer, asked: Asked, now: datetime) -> ImagesResponse:
-    """The response that *answer* holds; raises the error it stands for otherwise."""
+def most_bytes_of(images: int) -> tuple[int, int]:
+    """The most bytes that an honest answer can have without its base64 *images*, and with them."""
+    return MOST_OF_ANSWER, MOST_OF_ANSWER + images * _BASE64_IMAGE
+
+
+def parse(
+    answer: Answer, asked: Asked, now: datetime, *, elsewhere: Container[int] = ()
+) -> ImagesResponse:
+    """
+    The response that *answer* holds; raises the error it stands for otherwise.
+
+    The base64 of the images at the indices *elsewhere* was taken out before.
+    """
     payload = _decoded(answer.body)
     if answer.status >= 300:
         raise refusal(answer, payload, asked, now)
@@ -105,8 +117,16 @@ def parse(answer: Answer, asked: Asked, now: datetime) -> ImagesResponse:
         kind = kind_of(answer)
         raise _invalid(answer, f"{kind} instead of a JSON object", asked, _links_in(answer))
     response = _structured(answer, payload, asked)
-    if any(image.url or image.b64_json for image in response.images):
+    there = [
+        image
+        for index, image in enumerate(response.data)
+        if image.url or image.b64_json or index in elsewhere
+    ]
+    if any(image.error is None for image in there):
         return response
+    if there:
+        problem = "an error in the place of an image that it has"
+        raise _invalid(answer, problem, asked, response)
     # Without any image, success is none.
     raise _failure(answer, payload, response, asked, now)
 
@@ -115,8 +135,6 @@ def _failure(
     answer: Answer, payload: dict[str, Any], response: ImagesResponse, asked: Asked, now: datetime
 ) -> APIError:
     """The error for a *response* without images."""
-    if any(image.url or image.b64_json for image in response.failures):
-        return _invalid(answer, "an error in the place of an image that it has", asked, response)
     if payload.get("error"):
         return refusal(answer, payload, asked, now)
     if not response.failures or response.images:

@@ -22,6 +22,7 @@ from ._threads import in_thread, surely_in_thread
 
 _T = TypeVar("_T")
 PIECE = 256 * 1024  # bytes: a trip to a thread costs as much as writing 64 KiB
+_LOST = "the image is lost: what had arrived of it cannot be read back"
 _NOT_LOST = "the image is not lost: its link or base64 is good, and saving it again costs nothing"
 
 
@@ -45,6 +46,7 @@ class FileWriter:
 
     def __init__(self, place: Place) -> None:
         self._place = place
+        self._published = False
         self._begin()
 
     def _begin(self) -> None:
@@ -63,6 +65,15 @@ class FileWriter:
         if len(self._buffer) >= PIECE:
             await self._flush()
 
+    def keep(self, chunk: bytes) -> None:
+        """Add *chunk* in memory only: the disk has failed."""
+        self._buffer += chunk
+
+    async def take_back(self) -> bytes:
+        """All that has arrived, for want of a file. It must not be discarded yet."""
+        with storage_errors(self._place.folder, _LOST):
+            return await in_thread(self._part.read, self._arrived.size) + self._buffer
+
     async def restart(self) -> None:
         """Forget what has arrived."""
         await self.discard()
@@ -77,14 +88,19 @@ class FileWriter:
         await self._flush()
         self._arrived.judge(crc64)
 
-    async def publish(self) -> SavedImage:
-        """Let the file appear."""
+    async def publish(self, place: Place | None = None) -> SavedImage:
+        """Let the file appear, at *place* if that was not known before."""
         await self._flush()
-        return await self._on_disk(self._keep)
+        if place is not None:
+            self._place = place
+            await self._on_disk(place.make_folder)
+        saved = await self._on_disk(self._keep)
+        self._published = True
+        return saved
 
     async def discard(self) -> None:
-        """Leave nothing."""
-        if self._part.begun:
+        """Leave nothing, unless it is published."""
+        if self._part.begun and not self._published:
             await surely_in_thread(self._part.discard)
 
     async def _flush(self) -> None:

@@ -1,6 +1,7 @@
 """Calls that are cancelled at any point: nothing is left behind, and nothing is sent afterwards."""
 
 import asyncio
+import base64
 import json
 import random
 
@@ -19,6 +20,7 @@ from seedream_async import (
 from seedream_async.emulator._pictures import render
 
 PICTURE = render(64, 64, "jpeg", b"cat")
+LARGE = PICTURE[:2] + (b"\xff\xfe\xff\xff" + bytes(0xFFFD)) * 5 + PICTURE[2:]  # of two pieces
 WIDTH = 2  # generations in flight
 ROUNDS = 50  # of each scenario in each way
 MAY_COST = ("unknown", "answered")  # the latter of a stream, which had more to tell
@@ -95,6 +97,11 @@ class Place:
             self.refusals -= 1
             far.send(b"HTTP/1.1 429 No\r\nRetry-After: 0\r\nContent-Length: 2\r\n\r\n{}")
             return
+        if b"b64_json" in body:
+            data = [{"b64_json": base64.b64encode(LARGE).decode()}] * 2
+            whole = answered("application/json", json.dumps({"data": data}).encode())
+            far.send(*(whole[at : at + 2**17] for at in range(0, len(whole), 2**17)))
+            return
         image = {"url": f"{self.url}/{self.posts}.jpeg"}
         if json.loads(body).get("stream"):
             far.send(*self.events(image))
@@ -156,6 +163,16 @@ async def generate(run):
 
 async def save(run):
     await run.client.generate("a cat", save_to=run.folder / "cat.jpeg")
+
+
+async def save_base64(run):
+    await run.client.generate(
+        "cats",
+        response_format="b64_json",
+        sequential_image_generation="auto",
+        max_images=2,
+        save_to=run.folder,
+    )
 
 
 async def retried(run):
@@ -307,6 +324,7 @@ async def check_gone(run, place, connectors, before):
         pytest.param(retried, 50, id="retried"),
         pytest.param(refer, 45, id="with a reference"),
         pytest.param(save, 700, id="saved"),
+        pytest.param(save_base64, 700, id="saved from base64"),
         pytest.param(stream, 40, id="stream"),
         pytest.param(save_stream, 1500, id="saved stream"),
         pytest.param(many, 45, id="many"),

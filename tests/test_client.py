@@ -601,9 +601,9 @@ class Spy:
 
     def __init__(self, client, monkeypatch):
         self.bounds = []
-        monkeypatch.setattr(client._api, "send", self.send)
+        monkeypatch.setattr(client._api, "open", self.open)
 
-    async def send(self, *_, bounds, **__):
+    def open(self, *_, bounds, **__):
         self.bounds.append(bounds)
         raise RateLimitError("slow down", retryable=True)
 

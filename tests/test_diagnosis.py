@@ -110,8 +110,9 @@ def test_store_facts_are_kept():
 
     assert (error.code, error.ec, error.request_id) == ("AccessDenied", "0003-00000015", "r1")
     assert str(error) == (
-        "store.test refused the link (403 AccessDenied EC 0003-00000015), which looks whole. "
-        "Quote request id r1 to its support"
+        "store.test refused the link (403 AccessDenied EC 0003-00000015), which has all parameters "
+        "of its signature. If it was copied, compare it to its last character with that of the "
+        "response. Quote request id r1 to its support"
     )
 
 
@@ -182,11 +183,23 @@ def test_a_clock_that_is_off_expires_no_link(off):
             403,
             DENIED,
             NOW,
-            "the link is escaped for HTML: html.unescape() undoes it (403 AccessDenied",
+            "the link is escaped for HTML: html.unescape() undoes it, or repair=True in download() and "
+            "open() (403 AccessDenied",
             id="HTML",
         ),
         pytest.param(
             WHOLE, 403, MISMATCH, NOW, "the link does not match its signature (", id="mismatch"
+        ),
+        pytest.param(
+            CLOUDFRONT + ").", 403, DENIED, NOW, "has characters in signature that", id="junk"
+        ),
+        pytest.param(
+            WHOLE.replace("86400", '86400"'),
+            403,
+            DENIED,
+            NOW,
+            "the link has characters in x-tos-expires that were not issued (403 AccessDenied",
+            id="junk within",
         ),
         pytest.param(PLAIN, 403, MISSING_KEY, NOW, "the link lacks its key-pair-id (", id="key"),
         pytest.param(
@@ -209,14 +222,19 @@ def test_a_clock_that_is_off_expires_no_link(off):
             UNDATED, 403, SAYS_EXPIRED, NOW, "the link has expired, says the store (", id="undated"
         ),
         pytest.param(
-            WHOLE, 403, b"", NOW, "which looks whole and lives until 2026-01-01 12:00", id="alive"
+            WHOLE,
+            403,
+            b"",
+            NOW,
+            "which has all parameters of its signature and lives until 2026-01-01 12:00",
+            id="alive",
         ),
         pytest.param(
             WHOLE,
             403,
             b"",
             END,
-            "it ended at 2026-01-01 12:00 UTC, only just by this machine's clock",
+            "which ended at 2026-01-01 12:00 UTC, only just by this machine's clock",
             id="only just",
         ),
         pytest.param(PLAIN, 403, b"", NOW, "no signature that is known here", id="unsigned"),

@@ -53,7 +53,12 @@ class Service:
         return success.response
 
     def fan_out(self, source, width=4):
-        return FanOut(source, self.generate, self.save, prepare=prepared, width=width)
+        async def answer(index, request, answered):
+            response = await self.generate(request)
+            answered()
+            return await self.save(Success(index, request, response))
+
+        return FanOut(source, answer, prepare=prepared, width=width)
 
 
 def prompts(count):

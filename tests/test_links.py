@@ -354,3 +354,20 @@ def test_redirects_do_not_give_up_protection(link, location):
 def test_redirects_may_gain_protection():
     """A link that came over http leads to https without ado."""
     assert _links.follow("http://h/a", "https://h/a") == "https://h/a"
+
+
+@pytest.mark.parametrize(
+    ("query", "garbled"),
+    [
+        pytest.param("AWSAccessKeyId=A&Signature=vjby%2BT2%3D&Expires=1767312000", (), id="SigV2"),
+        pytest.param("AWSAccessKeyId=A&Signature=vj+yT2=&Expires=1", (), id="not escaped"),
+        pytest.param("Key-Pair-Id=K&Signature=a-b~c__&Expires=1", (), id="CloudFront"),
+        pytest.param("Key-Pair-Id=K&Signature=a.&Expires=1", ("signature",), id="full stop"),
+        pytest.param("AWSAccessKeyId=A&Signature=a=b&Expires=1", ("signature",), id="more"),
+        pytest.param("X-Tos-Expires=60)&X-Tos-Signature=0f", ("x-tos-expires",), id="bracket"),
+        pytest.param("a=1&Signature=%22&Expires=x", (), id="no scheme that is known"),
+    ],
+)
+def test_garbled_parameters_are_named(query, garbled):
+    """What cannot have been issued was added on the way."""
+    assert _links.garbled_parameters(f"https://h.test/k?{query}") == garbled

@@ -16,6 +16,7 @@ from seedream_async import (
     Image,
     ImageFailed,
     ImagesResponse,
+    ImageStream,
     ImageSucceeded,
     ModelInfo,
     RateLimitError,
@@ -49,6 +50,11 @@ async def accepts(client: AsyncSeedream) -> None:
     assert_type(response.data[0].url, str | None)
     assert_type(response.files, tuple[SavedImage, ...])
     assert_type(await client.download(response.data[0], "a.jpeg"), SavedImage)
+    assert_type(await client.download("https://h/a", "a.jpeg", repair=True), SavedImage)
+    async with client.open(response.data[0], repair=True) as image:
+        assert_type(image, ImageStream)
+        assert_type(image.content_type, str | None)
+        assert_type(await image.read(), bytes)
     assert_type(await client.models(), tuple[ModelInfo, ...])
     await client.generate(GenerateRequest("a cat", size="1234x5678"), model="a-new-model")
     assert_type(size_for("16:9", "2K"), str)

@@ -1,0 +1,75 @@
+"""A request from its check to its files, alone or as one of many: what is held, and how long."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+
+from . import _files
+from ._calls import Calls, Effort, received
+from ._fanout import FanOut, Source
+from ._inbox import Inbox
+from ._models import ImagesResponse
+from ._naming import Naming, SaveTo
+from ._request import GenerateRequest
+from ._results import Success
+from ._saving import Saver
+from ._sessions import Lifetime
+from ._threads import in_thread
+
+
+class Generating:
+    """Answers requests, and saves their images where that is asked for."""
+
+    def __init__(self, calls: Calls, saver: Saver, lifetime: Lifetime) -> None:
+        self._calls = calls
+        self._saver = saver
+        self._lifetime = lifetime
+
+    async def one(
+        self, request: GenerateRequest, effort: Effort, save_to: str | os.PathLike[str] | None
+    ) -> ImagesResponse:
+        async with Inbox() as inbox:
+            async with self._calls.prepared(request) as prepared:
+                place = await place_of(save_to)
+                receive = partial(inbox.receive, place) if place else received
+                response = await self._calls.answer(prepared, effort, receive)
+            if place is None:
+                return response
+            places = _files.Group(place, prepared.asked.images)
+            return await self._saver.save_all(response, places, inbox.files)
+
+    def many(
+        self, requests: Source, effort: Effort, save_to: SaveTo | None, *, model: str, width: int
+    ) -> FanOut:
+        naming = None if save_to is None else Naming.of(save_to)
+
+        async def prepare() -> None:
+            self._lifetime.check()
+            if naming is not None:
+                await in_thread(naming.open)
+
+        async def generate(
+            index: int, request: GenerateRequest, answered: Callable[[], None]
+        ) -> ImagesResponse:
+            async with Inbox() as inbox:
+                # Where only a function knows the folder, base64 waits for it in memory.
+                folder = naming and naming.folder
+                receive = partial(inbox.receive, _files.Place(folder)) if folder else received
+                async with self._calls.prepared(request) as prepared:
+                    response = await self._calls.answer(prepared, effort, receive)
+                answered()
+                if naming is None:
+                    return response
+                places = naming.of_answer(Success(index, request, response), model)
+                return await self._saver.save_all(response, places, inbox.files)
+
+        return FanOut(requests, generate, prepare=prepare, width=width)
+
+
+async def place_of(save_to: str | os.PathLike[str] | None) -> _files.Place | None:
+    """Where *save_to* is, if anywhere. Raises before anything is sent if it is of no use."""
+    if save_to is None:
+        return None
+    return await in_thread(_files.open_place, save_to, field="save_to")

@@ -1,0 +1,89 @@
+"""An image that is handed on while it arrives, without touching the disk."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from types import MappingProxyType
+
+from . import _sniff
+from ._base64 import Decoder
+from ._errors import NotAnImageError
+from ._fetching import check_status
+from ._link_transport import LinkTransport
+from ._threads import in_thread
+
+_SLICE = 512 * 1024  # characters of base64 decoded at once; a multiple of four
+
+
+class ImageStream:
+    """
+    An image on its way, whose store has said that it is there.
+
+    *headers* are those of the store, with lower-case names. *content_type* and *content_length*,
+    in bytes, are what they say. The bytes can be taken once, inside the block.
+    """
+
+    def __init__(self, chunks: AsyncGenerator[bytes, None], headers: Mapping[str, str]) -> None:
+        self._chunks = chunks
+        self._gone = False
+        self.headers: Mapping[str, str] = MappingProxyType(dict(headers))
+
+    @property
+    def content_type(self) -> str | None:
+        return self.headers.get("content-type")
+
+    @property
+    def content_length(self) -> int | None:
+        length = self.headers.get("content-length", "")
+        return int(length) if length.isascii() and length.isdigit() and len(length) < 20 else None
+
+    def iter_chunks(self) -> AsyncIterator[bytes]:
+        """The bytes, as they arrive. Raises `DownloadError` if they break off."""
+        if self._gone:
+            raise RuntimeError("the bytes of an image can be taken once, inside the block")
+        self._gone = True
+        return self._chunks
+
+    async def read(self) -> bytes:
+        """All bytes. Raises `DownloadError` if they break off."""
+        return b"".join([chunk async for chunk in self.iter_chunks()])
+
+    async def aclose(self) -> None:
+        """Give up what has not been taken. Leaving the block does so too."""
+        self._gone = True
+        await self._chunks.aclose()
+
+
+@contextlib.asynccontextmanager
+async def open_link(
+    links: LinkTransport, link: str, *, outward: bool
+) -> AsyncIterator[ImageStream]:
+    """What *link* leads to. Raises `DownloadError` if the store refuses it."""
+    async with links.open(link, outward=outward) as stream:
+        await check_status(stream)
+        async with contextlib.aclosing(ImageStream(stream.iter_any(), stream.headers)) as image:
+            yield image
+
+
+@contextlib.asynccontextmanager
+async def open_base64(text: str) -> AsyncIterator[ImageStream]:
+    """The image that base64 *text* holds. Raises `NotAnImageError` if it does not begin as such."""
+    async with contextlib.aclosing(decoded(text)) as chunks:
+        sniffed = _sniff.sniff(await anext(chunks, b""))
+    headers = {"content-length": str(len(text) // 4 * 3 - text[-2:].count("="))}
+    if sniffed:
+        headers["content-type"] = sniffed.kind.content_type
+    async with contextlib.aclosing(ImageStream(decoded(text), headers)) as image:
+        yield image
+
+
+async def decoded(text: str) -> AsyncGenerator[bytes, None]:
+    """The bytes of base64 *text*, piece by piece. Raises `NotAnImageError`."""
+    decoder = Decoder()
+    try:
+        for at in range(0, len(text), _SLICE):
+            yield await in_thread(decoder.feed, text[at : at + _SLICE].encode())
+        decoder.finish()
+    except ValueError:
+        raise NotAnImageError("the answer's b64_json is not base64") from None
