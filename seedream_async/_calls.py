@@ -128,8 +128,15 @@ class Calls:
             most_bytes=_wire.most_bytes(request, images),
         )
 
-    async def answer(self, prepared: Prepared, effort: Effort) -> ImagesResponse:
+    async def answer(
+        self,
+        prepared: Prepared,
+        effort: Effort,
+        began: Callable[[Call], object] = lambda _: None,
+    ) -> ImagesResponse:
+        """The answer to *prepared*. *began* is told of the call when it has its slot."""
         async with self._traffic.slot(), self._call(prepared) as call:
+            began(call)
 
             async def attempt(bounds: Bounds) -> ImagesResponse:
                 answer = await self._api.send(

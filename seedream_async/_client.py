@@ -5,19 +5,22 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
 
 from . import _catalog, _files
+from ._allowance import Allowance, PricePerImage
 from ._calls import Calls, Effort
+from ._errand import Watched
 from ._errors import InvalidRequestError
-from ._fanout import FanOut, Source
+from ._fanout import FanOut
 from ._link_transport import LinkTransport
 from ._models import Image, ImagesResponse, ModelInfo, SavedImage
 from ._naming import Naming, SaveTo
+from ._pulling import Source
 from ._reporting import OnEvent, Reporter
 from ._request import (
     Background,
@@ -36,6 +39,7 @@ from ._retry import Budget, RetryPolicy
 from ._saving import Saver
 from ._sessions import Lifetime
 from ._settings import checked_base_url, checked_key, is_public_host
+from ._spending import Purse
 from ._streaming import EventStream, Save
 from ._threads import in_thread
 from ._timeout import Bounds, Timeout
@@ -255,17 +259,25 @@ class AsyncSeedream:
         requests: Source,
         *,
         concurrency: int | None = None,
+        ordered: bool = False,
         save_to: SaveTo | None = None,
+        max_images: int | None = None,
+        max_cost: float | None = None,
+        price: PricePerImage | None = None,
         timeout: Timeout | float | None = None,
         retry: RetryPolicy | None = None,
     ) -> FanOut:
         """
         Answer *requests*, at most *concurrency* at once, and save the images as *save_to* says.
 
-        `async for` gives `Success` and `Failure` as they finish, `await` a list in input order.
+        `async for` gives `Success` and `Failure` as they finish, or *ordered* as the requests are;
+        `await` gives a list in input order.
         *save_to* is a folder, in which files are named by the index of their request, or a
         template such as `{model}/{index:06d}-{size}.{ext}`, or a function that is called with an
         `ImageName` on the event loop and gives a path.
+
+        *max_images* and *max_cost* (in the currency of the catalogue, or of *price*) end it before
+        a request that might pass them: all that is in flight counts as the most it may come to.
         """
         naming = None if save_to is None else Naming.of(save_to)
 
@@ -275,18 +287,28 @@ class AsyncSeedream:
                 await in_thread(naming.open)
 
         async def save(success: Success) -> ImagesResponse:
-            if naming is None:
-                return success.response
+            assert naming is not None  # noqa: S101  or it would not be called
             places = naming.of_answer(success, self.model)
             return await self._saver.save_all(success.response, places)
 
-        async def answer(request: GenerateRequest) -> ImagesResponse:
+        async def answer(
+            request: GenerateRequest, began: Callable[[Watched], object]
+        ) -> ImagesResponse:
             async with self._calls.prepared(request) as prepared:
-                return await self._calls.answer(prepared, effort)
+                return await self._calls.answer(prepared, effort, began)
 
         effort = Effort(timeout=timeout, retry=retry)
-        width = self._width if concurrency is None else concurrency
-        return FanOut(requests, answer, save, prepare=prepare, width=width)
+        allowance = Allowance(max_images=max_images, max_cost=max_cost)
+        return FanOut(
+            requests,
+            answer,
+            None if naming is None else save,
+            prepare=prepare,
+            width=self._width if concurrency is None else concurrency,
+            model=self.model,
+            ordered=ordered,
+            purse=Purse(allowance, self.model, price) if allowance.is_limited else None,
+        )
 
     async def download(
         self, image: Image | str, path: str | os.PathLike[str], *, overwrite: bool = False
