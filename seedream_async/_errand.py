@@ -77,6 +77,8 @@ class Errand:
         if isinstance(error, SeedreamError):
             # It says all that matters; its frames hold bodies, and the fan-out itself.
             error.__traceback__ = None
+        elif self.response is not None:
+            error = _unsaved(f"saving its images failed with {error!r}", self.response, error)
         self.result = Failure(self.index, self.request, error)
 
     def leave(self) -> None:
@@ -85,11 +87,7 @@ class Errand:
 
     def _loss(self) -> SeedreamError:
         if self.response is not None:
-            return DownloadError(
-                "answered and paid for, but left before its images were saved: `response` has them",
-                retryable=True,
-                response=self.response,
-            )
+            return _unsaved("left before its images were saved", self.response)
         if any(attempt.fate in {"unknown", "answered"} for attempt in self.attempts):
             return outcome_unknown(
                 "left before the answer came", cut=False, attempts=tuple(self.attempts)
@@ -99,6 +97,16 @@ class Errand:
             retryable=True,
             attempts=tuple(self.attempts),
         )
+
+
+def _unsaved(what: str, response: ImagesResponse, cause: Exception | None = None) -> DownloadError:
+    error = DownloadError(
+        f"answered and paid for, but {what}: they are in this error's response",
+        retryable=True,
+        response=response,
+    )
+    error.__cause__ = cause
+    return error
 
 
 class Stop:

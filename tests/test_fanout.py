@@ -166,7 +166,8 @@ async def test_a_failure_costs_the_others_nothing():
 
     assert [type(result) for result in results] == [Success, Failure, Failure, Failure, Success]
     assert isinstance(results[1].error, APIConnectionError)
-    assert isinstance(results[2].error, ValueError)
+    assert isinstance(results[2].error.__cause__, ValueError)
+    assert results[2].error.response is RESPONSE
     assert isinstance(results[3].error, InvalidRequestError)
 
 
