@@ -22,9 +22,7 @@ class Pulled:
         self.is_sized = isinstance(source, Sized)
 
     async def pull(self) -> Errand | None:
-        """The next request, or one that failed with what the source raised; nothing at its end."""
-        if self.has_ended:
-            return None
+        """The next request, or one that failed with what the source raised; nothing at the end."""
         if self._trouble:
             return self._end_in(self._trouble)
         try:
