@@ -138,10 +138,19 @@ class Calls:
         )
 
     async def answer(
-        self, prepared: Prepared, effort: Effort, receive: Receive = received
+        self,
+        prepared: Prepared,
+        effort: Effort,
+        receive: Receive = received,
+        began: Callable[[Call], object] = lambda _: None,
     ) -> ImagesResponse:
-        """The answer to *prepared*, as *receive* makes it of what arrives."""
+        """
+        The answer to *prepared*, as *receive* makes it of what arrives.
+
+        *began* is told of the call when it has its slot.
+        """
         async with self._traffic.slot(), self._call(prepared) as call:
+            began(call)
 
             async def attempt(bounds: Bounds) -> ImagesResponse:
                 async with self._post(prepared, call, bounds) as stream:

@@ -12,13 +12,15 @@ from typing import Any, Self
 import aiohttp
 
 from . import _catalog, _files
+from ._allowance import Allowance, PricePerImage
 from ._calls import Calls, Effort
-from ._fanout import FanOut, Source
+from ._fanout import FanOut
 from ._generating import Generating, place_of
 from ._image_stream import ImageStream
 from ._link_transport import LinkTransport
 from ._models import Image, ImagesResponse, ModelInfo, SavedImage
 from ._naming import SaveTo
+from ._pulling import Source
 from ._reporting import OnEvent, Reporter
 from ._request import (
     Background,
@@ -36,6 +38,7 @@ from ._retry import Budget, RetryPolicy
 from ._saving import Saver, wanted
 from ._sessions import Lifetime
 from ._settings import checked_base_url, checked_key, is_public_host
+from ._spending import Purse
 from ._streaming import EventStream
 from ._threads import in_thread
 from ._timeout import Bounds, Timeout
@@ -251,21 +254,37 @@ class AsyncSeedream:
         requests: Source,
         *,
         concurrency: int | None = None,
+        ordered: bool = False,
         save_to: SaveTo | None = None,
+        max_images: int | None = None,
+        max_cost: float | None = None,
+        price: PricePerImage | None = None,
         timeout: Timeout | float | None = None,
         retry: RetryPolicy | None = None,
     ) -> FanOut:
         """
         Answer *requests*, at most *concurrency* at once, and save the images as *save_to* says.
 
-        `async for` gives `Success` and `Failure` as they finish, `await` a list in input order.
+        `async for` gives `Success` and `Failure` as they finish, or *ordered* as the requests are;
+        `await` gives a list in input order.
         *save_to* is a folder, in which files are named by the index of their request, or a
         template such as `{model}/{index:06d}-{size}.{ext}`, or a function that is called with an
         `ImageName` on the event loop and gives a path.
+
+        *max_images* and *max_cost* (in the currency of the catalogue, or of *price*) end it before
+        a request that might pass them: all that is in flight counts as the most it may come to.
         """
         effort = Effort(timeout=timeout, retry=retry)
-        width = self._width if concurrency is None else concurrency
-        return self._generating.many(requests, effort, save_to, model=self.model, width=width)
+        allowance = Allowance(max_images=max_images, max_cost=max_cost)
+        return self._generating.many(
+            requests,
+            effort,
+            save_to,
+            model=self.model,
+            width=self._width if concurrency is None else concurrency,
+            ordered=ordered,
+            purse=Purse(allowance, self.model, price) if allowance.is_limited else None,
+        )
 
     async def download(
         self,

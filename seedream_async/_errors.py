@@ -5,7 +5,7 @@ SeedreamError
 ├── InvalidRequestError (ValueError)      refused here; nothing was sent
 ├── APIError                              .request_id .possibly_billed .retryable .attempts
 │   ├── APIConnectionError                never left this machine: safe to send again
-│   │   └── APITimeoutError (TimeoutError)
+│   │   └── APITimeoutError (TimeoutError) · BudgetReachedError
 │   ├── OutcomeUnknownError               sent, no trustworthy answer: may be billed
 │   ├── APIStatusError                    .status_code .code .type .param .retry_after .body
 │   │   └── BadRequestError · ContentPolicyError · AuthenticationError · PermissionDeniedError ·
@@ -70,6 +70,12 @@ class APIConnectionError(APIError):
 
 class APITimeoutError(APIConnectionError, TimeoutError):
     """A time limit passed before any byte of the request left this machine."""
+
+
+class BudgetReachedError(APIConnectionError):
+    """Not sent, since it may cost more than is left. *field* names the limit that is reached."""
+
+    field: str | None = None
 
 
 class OutcomeUnknownError(APIError):

@@ -3,51 +3,45 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import (
-    AsyncIterable,
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Generator,
-    Iterable,
-    Sized,
-)
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
 from types import TracebackType
-from typing import Self, TypeAlias
+from typing import Any, Self, TypeAlias, cast
 
-from ._errors import (
-    APIConnectionError,
-    AuthenticationError,
-    InsufficientQuotaError,
-    InvalidRequestError,
-    StorageError,
-)
+from ._errand import Errand, Stop, Watched, not_sent
+from ._errors import InvalidRequestError
 from ._models import ImagesResponse
+from ._pulling import Pulled, Source
 from ._request import GenerateRequest
-from ._results import Failure, Result, Success
+from ._results import Result
+from ._spending import Purse
 
-Source: TypeAlias = Iterable[str | GenerateRequest] | AsyncIterable[str | GenerateRequest]
+# Answers a request and saves its images; tells of its call, and of the answer before it saves.
+Generate: TypeAlias = Callable[
+    [int, GenerateRequest, Callable[[Watched], None], Callable[[ImagesResponse], None]],
+    Awaitable[ImagesResponse],
+]
 # How many answered requests may be saved at once beside those in flight.
 SAVING_WIDTH = 8
-# Errors that every other request would meet too.
-_SHARED = (AuthenticationError, InsufficientQuotaError, StorageError)
-
-
-# Answers a request and saves its images; the last argument is called when saving begins.
-Generate: TypeAlias = Callable[
-    [int, GenerateRequest, Callable[[], None]], Awaitable[ImagesResponse]
-]
 
 
 class FanOut:
     """
-    The results of many requests: `async for` gives them as they finish, `await` as a list in
-    input order. Either can be used once. Leaving an `async with` block cancels the rest.
+    The results of many requests: `async for` gives them as they finish, or in input order if they
+    are *ordered*; `await` gives a list in input order. Either can be used once.
 
-    The source is pulled one by one, as slots free up. If it raises, that is a `Failure` too, and
-    what is in flight is still delivered. So is what is in flight when an error comes that all
-    others would share (a wrong key, an empty balance, a full disk): then nothing more is sent, and
-    the rest of a source of known length fails with `APIConnectionError`, as not sent.
+    The source is pulled one by one, as slots free up, on the event loop. At most *width* requests
+    are in flight, and 2 x *width* + 8 pulled and not yet delivered: a slow consumer, and with
+    *ordered* a slow request, holds back the pulling. If the source raises, that is a `Failure` too,
+    and what is in flight is still delivered. So is what is in flight when an error comes that all
+    others would share (a wrong key, an empty balance, a budget that is reached, a full disk, a
+    closed client; an unknown model for those that name it): then nothing more is sent. What is left
+    of a source of known length fails with `APIConnectionError`, as not sent; any other source is
+    pulled no further.
+
+    Leaving an `async with` block cancels and awaits the rest; `undelivered` then tells what became
+    of it. A plain `async for` that is left does the same soon, in a task that the event loop makes.
+    An asynchronous generator as source is closed then; any other source is let go of as by `for`.
     """
 
     def __init__(
@@ -57,32 +51,36 @@ class FanOut:
         *,
         prepare: Callable[[], Awaitable[None]],
         width: int,
+        model: str,
+        saves: bool,
+        ordered: bool = False,
+        purse: Purse | None = None,
     ) -> None:
-        if isinstance(source, str | bytes) or not isinstance(source, Iterable | AsyncIterable):
+        if type(width) is not int or width < 1:
             raise InvalidRequestError(
-                f"requests must be an iterable of prompts, not {type(source).__name__}",
-                field="requests",
+                f"concurrency must be a whole number from 1 on, not {width!r}", field="concurrency"
             )
-        if width < 1:
-            raise InvalidRequestError(
-                f"concurrency must be at least 1, not {width}", field="concurrency"
-            )
-        self._sized = isinstance(source, Sized)
-        self._pointless: Exception | None = None
-        self._items = source.__aiter__() if isinstance(source, AsyncIterable) else iter(source)
+        self._source = Pulled(source)
         self._generate = generate
         self._prepare = prepare
-        self._pulled = 0
-        self._exhausted = False
-        self._used = False
-        self._pulling = asyncio.Lock()
-        self._slots = asyncio.Semaphore(width)
-        self._working = 0
+        self._saves = saves
+        self._purse = purse
+        self._stop = Stop(model)
+        self._width = width
+        self._window = 2 * width + SAVING_WIDTH
         self._workers: set[asyncio.Task[None]] = set()
-        self._most_workers = width + SAVING_WIDTH
-        self._finished: asyncio.Queue[Result | None] = asyncio.Queue(maxsize=width)
+        self._savers: set[asyncio.Task[None]] = set()
+        self._newcomer: asyncio.Task[None] | None = None  # a worker that has not begun
+        self._pulling = False
+        self._open: dict[int, Errand] = {}  # pulled and not delivered, in the order of the source
+        self._finished: deque[Errand] | None = None if ordered else deque()
+        self._delivery: Any = None  # the generator of the results, while a block holds on to it
+        self._collected: list[Result] = []
+        self._news = asyncio.Event()
+        self._in_block = self._used = self._closed = False
 
     async def __aenter__(self) -> Self:
+        self._in_block = True
         return self
 
     async def __aexit__(
@@ -91,111 +89,181 @@ class FanOut:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self.aclose()
+        try:
+            await self.aclose()
+        finally:
+            if self._delivery is not None and not self._delivery.ag_running:
+                await self._delivery.aclose()
 
     def __await__(self) -> Generator[None, None, list[Result]]:
         return self._collect().__await__()
 
-    async def __aiter__(self) -> AsyncIterator[Result]:
-        if self._used:
-            raise RuntimeError("the results of a fan-out can be taken once")
+    def __aiter__(self) -> AsyncIterator[Result]:
+        if self._used or self._closed:
+            raise RuntimeError("the results of a fan-out can be taken once, until it is left")
         self._used = True
-        await self._prepare()
-        self._hire()
-        try:
-            while (result := await self._finished.get()) is not None:
-                yield result
-        finally:
-            await self.aclose()
+        delivery = self._deliver()
+        if self._in_block:  # else it ends as soon as nobody holds on to it
+            self._delivery = delivery
+        return delivery
+
+    @property
+    def undelivered(self) -> tuple[Result, ...]:
+        """
+        After the fan-out was left early: the result of each request that was pulled and whose
+        result was not handed over, in input order. Their errors tell what may have been billed.
+        """
+        if not self._closed or self._workers or self._savers:
+            return ()
+        results = [errand.result for errand in self._open.values() if errand.result is not None]
+        return tuple(sorted(self._collected + results, key=lambda result: result.index))
 
     async def aclose(self) -> None:
         """Cancel what is in flight, and wait until it is gone."""
-        workers = list(self._workers)
-        for worker in workers:
-            worker.cancel()
-        await asyncio.gather(*workers, return_exceptions=True)
+        self._closed = True
+        self._news.set()
+        tasks = (*self._workers, *self._savers)
+        for task in tasks:
+            task.cancel()
+        try:
+            await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            await self._source.aclose()
 
     async def _collect(self) -> list[Result]:
-        return sorted([result async for result in self], key=lambda result: result.index)
+        async for result in self:
+            self._collected.append(result)  # undelivered, until all are there
+        results, self._collected = self._collected, []
+        return sorted(results, key=lambda result: result.index)
+
+    async def _deliver(self) -> AsyncGenerator[Result, None]:
+        try:
+            await self._prepare()
+            self._hire()
+            while not self._closed:
+                if (result := self._take_result()) is not None:
+                    self._hire()
+                    yield result
+                elif self._workers or self._savers:
+                    self._news.clear()
+                    await self._news.wait()
+                else:
+                    break
+        finally:
+            await self.aclose()
+
+    def _take_result(self) -> Result | None:
+        """The result to deliver next, if it is there."""
+        if self._finished is not None:
+            errand = self._finished.popleft() if self._finished else None
+        else:
+            errand = next(iter(self._open.values()), None)
+        if errand is None or errand.result is None:
+            return None
+        del self._open[errand.index]
+        return errand.result
 
     def _hire(self) -> None:
-        """Start one more worker. Each that finds work starts the next, so few requests need few."""
-        if self._working < self._most_workers:
-            self._working += 1
-            worker = asyncio.create_task(self._work())
+        """
+        Start one more worker if there is work. Each that finds some starts the next, and so does
+        each result that is delivered: few requests need few workers.
+        """
+        if self._newcomer is None and len(self._workers) < self._width and self._may_pull():
+            self._newcomer = worker = asyncio.create_task(self._work())
             self._workers.add(worker)
-            worker.add_done_callback(self._workers.discard)
+            worker.add_done_callback(self._dismiss)
+
+    def _dismiss(self, worker: asyncio.Task[None]) -> None:
+        self._workers.discard(worker)
+        self._savers.discard(worker)
+        if worker is self._newcomer:
+            self._newcomer = None
+        cause = asyncio.CancelledError() if worker.cancelled() else worker.exception()
+        if cause is not None:
+            self._source.interrupt(cause)
+        self._hire()
+        self._news.set()
+
+    def _may_pull(self) -> bool:
+        """Whether there is room for one more request, and nobody else is at the source."""
+        if self._pulling or self._closed or len(self._open) >= self._window:
+            return False
+        return not self._source.has_ended and (self._source.is_sized or not self._stop.is_total)
 
     async def _work(self) -> None:
-        while (result := await self._next_result()) is not None:
-            await self._finished.put(result)
-        self._working -= 1
-        if not self._working:
-            await self._finished.put(None)
+        self._newcomer = None
+        while self._may_pull() and (errand := await self._next()) is not None:
+            if errand.result is None:
+                self._hire()
+                await self._step(errand, self._answer)
+            if asyncio.current_task() in self._savers:
+                return
 
-    async def _next_result(self) -> Result | None:
-        """Take the next request and have it answered; nothing if there is none."""
-        async with _Slot(self._slots) as slot:
-            try:
-                item = await self._pull()
-            except Exception as error:  # noqa: BLE001  the source's own, reported where it happened
-                return Failure(self._pulled, None, error)
-            if item is None:
-                return None
-            index, self._pulled = self._pulled, self._pulled + 1
-            if self._pointless:
-                return Failure(index, item, _not_sent(self._pointless))
-            self._hire()
-            return await self._answer(index, item, slot.give_back)
+    def _make_way(self) -> None:
+        """Let another worker have the slot of this one, which has only to save."""
+        worker = cast("asyncio.Task[None]", asyncio.current_task())
+        self._workers.discard(worker)
+        self._savers.add(worker)
+        self._hire()
 
-    async def _pull(self) -> str | GenerateRequest | None:
-        async with self._pulling:
-            if self._exhausted or (self._pointless and not self._sized):
-                return None
-            self._exhausted = True  # unless an item comes
-            try:
-                if isinstance(self._items, AsyncIterator):
-                    item = await anext(self._items)
-                else:
-                    item = next(self._items)
-            except (StopIteration, StopAsyncIteration):
-                return None
-            self._exhausted = False
-            return item
+    def _settle(self, errand: Errand) -> None:
+        """Count what came of *errand*, once."""
+        most, errand.most = errand.most, None
+        if self._purse is not None and most is not None:
+            self._purse.settle(most, errand.attempts, errand.response)
 
-    async def _answer(
-        self, index: int, item: str | GenerateRequest, answered: Callable[[], None]
-    ) -> Result:
+    async def _next(self) -> Errand | None:
+        """The next request, when it may be sent or has failed; nothing if there is none."""
+        self._pulling = True
         try:
-            item = GenerateRequest.of(item)
-            return Success(index, item, await self._generate(index, item, answered))
+            errand = await self._source.pull()
+            if errand is not None:
+                self._open[errand.index] = errand
+                await self._step(errand, self._admit)
+            return errand
+        finally:
+            self._pulling = False
+
+    async def _admit(self, errand: Errand) -> None:
+        if errand.result is not None:  # the source's own error
+            return
+        errand.request = request = GenerateRequest.of(errand.request)  # type: ignore[arg-type]
+        if cause := self._stop.why_not(request):
+            errand.fail(not_sent(cause))
+        elif self._purse is not None:
+            errand.most = await self._purse.reserve(request)
+
+    async def _answer(self, errand: Errand) -> None:
+        assert isinstance(errand.request, GenerateRequest)  # noqa: S101  as it was admitted
+
+        def answered(response: ImagesResponse) -> None:
+            errand.response = response
+            self._settle(errand)
+            if self._saves:
+                self._make_way()
+
+        try:
+            errand.succeed(
+                await self._generate(errand.index, errand.request, errand.began, answered)
+            )
+        finally:
+            self._settle(errand)
+
+    async def _step(self, errand: Errand, step: Callable[[Errand], Awaitable[None]]) -> None:
+        """Take one *step* of *errand*. If it is the last, the result is there to be delivered."""
+        try:
+            await step(errand)
         except Exception as error:  # noqa: BLE001  one failed request never costs the others
-            if isinstance(error, _SHARED):
-                self._pointless = self._pointless or error
-            return Failure(index, item, error)
+            self._stop.learn(errand, error)
+            errand.fail(error)
+        except BaseException:
+            errand.leave()
+            raise
+        finally:
+            if errand.result is not None:
+                self._report(errand)
 
-
-class _Slot:
-    """One of *slots* for the time of a block, or until it is given back before."""
-
-    def __init__(self, slots: asyncio.Semaphore) -> None:
-        self._slots = slots
-        self._held = False
-
-    async def __aenter__(self) -> Self:
-        self._held = await self._slots.acquire()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.give_back()
-
-    def give_back(self) -> None:
-        if self._held:
-            self._held = False
-            self._slots.release()
-
-
-def _not_sent(cause: Exception) -> APIConnectionError:
-    error = APIConnectionError(f"not sent, since another request met this: {cause}")
-    error.__cause__ = cause
-    return error
+    def _report(self, errand: Errand) -> None:
+        if self._finished is not None:
+            self._finished.append(errand)
+        self._news.set()

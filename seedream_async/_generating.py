@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from . import _files
 from ._calls import Calls, Effort, received
-from ._fanout import FanOut, Source
+from ._errand import Watched
+from ._fanout import FanOut
 from ._inbox import Inbox
 from ._models import ImagesResponse
 from ._naming import Naming, SaveTo
+from ._pulling import Source
 from ._request import GenerateRequest
 from ._results import Success
 from ._saving import Saver
@@ -41,9 +45,12 @@ class Generating:
             return await self._saver.save_all(response, places, inbox.files)
 
     def many(
-        self, requests: Source, effort: Effort, save_to: SaveTo | None, *, model: str, width: int
+        self, requests: Source, effort: Effort, save_to: SaveTo | None, *, model: str, **how: Any
     ) -> FanOut:
+        """As `FanOut` has it; *how* is what that is told."""
         naming = None if save_to is None else Naming.of(save_to)
+        # Where only a function knows the folder, base64 waits for it in memory.
+        folder = naming and naming.folder
 
         async def prepare() -> None:
             self._lifetime.check()
@@ -51,21 +58,28 @@ class Generating:
                 await in_thread(naming.open)
 
         async def generate(
-            index: int, request: GenerateRequest, answered: Callable[[], None]
+            index: int,
+            request: GenerateRequest,
+            began: Callable[[Watched], None],
+            answered: Callable[[ImagesResponse], None],
         ) -> ImagesResponse:
             async with Inbox() as inbox:
-                # Where only a function knows the folder, base64 waits for it in memory.
-                folder = naming and naming.folder
                 receive = partial(inbox.receive, _files.Place(folder)) if folder else received
                 async with self._calls.prepared(request) as prepared:
-                    response = await self._calls.answer(prepared, effort, receive)
-                answered()
+                    response = await self._calls.answer(prepared, effort, receive, began)
+                    answered(response)
                 if naming is None:
                     return response
                 places = naming.of_answer(Success(index, request, response), model)
-                return await self._saver.save_all(response, places, inbox.files)
+                try:
+                    return await self._saver.save_all(response, places, inbox.files)
+                except asyncio.CancelledError:
+                    answered(await inbox.give_back(response))
+                    raise
 
-        return FanOut(requests, generate, prepare=prepare, width=width)
+        return FanOut(
+            requests, generate, prepare=prepare, model=model, saves=naming is not None, **how
+        )
 
 
 async def place_of(save_to: str | os.PathLike[str] | None) -> _files.Place | None:

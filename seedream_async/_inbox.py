@@ -68,6 +68,15 @@ class Inbox:
             self._stack.push_async_exit(attempt.pop_all())
         return response
 
+    async def give_back(self, response: ImagesResponse) -> ImagesResponse:
+        """*response* with the base64 of what is not published, for who leaves before it is."""
+        data = list(response.data)
+        for index, file in self.files.items():
+            with contextlib.suppress(StorageError):
+                if not file.published:
+                    data[index] = evolve(data[index], b64_json=await base64_of(file))
+        return evolve(response, data=tuple(data))
+
 
 async def base64_of(file: FileWriter) -> str:
     """What has arrived of *file*, as the text that it came as. Raises `StorageError`."""

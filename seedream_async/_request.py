@@ -69,7 +69,7 @@ def _check_prompt(request: Any, _: Any, value: Any) -> None:
         problem = f"prompt must be a str, not {type(value).__name__}"
     elif not value.strip() and not request.layer_decomposition:
         problem = "prompt is empty; describe the image you want"
-    elif any("\ud800" <= character <= "\udfff" for character in value):
+    elif not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
         problem = "prompt holds half a character (a lone surrogate); decode it properly"
     else:
         return

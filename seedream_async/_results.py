@@ -33,7 +33,7 @@ class Success:
 @frozen
 class Failure:
     """
-    A request that failed with *error*. Its `possibly_billed` tells whether it may cost.
+    A request that failed with *error*.
 
     *request* is missing only if the source of the requests raised instead of giving one.
     """
@@ -41,6 +41,12 @@ class Failure:
     index: int
     request: str | GenerateRequest | None = field(repr=False)
     error: Exception
+
+    @property
+    def possibly_billed(self) -> bool:
+        """Whether it may cost. If it surely does, `error.response` has what was paid for."""
+        paid_for = getattr(self.error, "response", None) is not None
+        return paid_for or getattr(self.error, "possibly_billed", False)
 
     def unwrap(self) -> ImagesResponse:
         """Raise the error."""

@@ -46,7 +46,7 @@ class FileWriter:
 
     def __init__(self, place: Place) -> None:
         self._place = place
-        self._published = False
+        self.published = False
         self._begin()
 
     def _begin(self) -> None:
@@ -95,12 +95,12 @@ class FileWriter:
             self._place = place
             await self._on_disk(place.make_folder)
         saved = await self._on_disk(self._keep)
-        self._published = True
+        self.published = True
         return saved
 
     async def discard(self) -> None:
         """Leave nothing, unless it is published."""
-        if self._part.begun and not self._published:
+        if self._part.begun and not self.published:
             await surely_in_thread(self._part.discard)
 
     async def _flush(self) -> None:

@@ -482,6 +482,38 @@ async def test_publishing_holds_no_place_of_a_fan_out(tmp_path, monkeypatch):
     assert all(isinstance(result, Success) for result in results)
 
 
+async def test_leaving_a_fan_out_loses_no_base64(tmp_path, monkeypatch):
+    """Whoever leaves while images are being put on the disk is given those that are not there."""
+    before_saving = asyncio.Event()
+    save_all = _saving.Saver.save_all
+
+    async def hold(self, response, places, files):
+        await files[1].publish(places.nth(1, 2))
+        before_saving.set()
+        await asyncio.Event().wait()
+        return await save_all(self, response, places, files)
+
+    monkeypatch.setattr(_saving.Saver, "save_all", hold)
+    api = Api(answer(item(LARGE), item(SMALL)))
+
+    async with (
+        api,
+        AsyncSeedream(api_key="sk-test", base_url=api.url) as client,
+        client.generate_many(["a cat"], save_to=tmp_path) as results,
+    ):
+        consumer = asyncio.create_task(anext(aiter(results)))
+        await before_saving.wait()
+        await results.aclose()
+        await asyncio.gather(consumer, return_exceptions=True)
+
+    (left,) = results.undelivered
+    assert isinstance(left.error, DownloadError)
+    first, second = left.error.response.data
+    assert first.b64_json == text_of(LARGE)
+    assert second.b64_json is None
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [SMALL]
+
+
 async def test_the_disk_is_the_news(tmp_path, monkeypatch):
     """Of a link that is refused and a disk that is full, the disk concerns all."""
 

@@ -32,7 +32,7 @@ LAYERS = (
     {
         *("_wire", "_sse", "_retry", "_refusals", "_meanings", "_doubt", "_diagnosis"),
         *("_addresses", "_base64", "_inline_images", "_escapes", "_crc64", "_names", "_templates"),
-        *("_sizes", "_rules", "_capabilities", "_validate", "_estimate"),
+        *("_sizes", "_rules", "_capabilities", "_validate", "_estimate", "_allowance", "_errand"),
     },
     {
         "_transport",
@@ -49,6 +49,8 @@ LAYERS = (
         "_files",
         "_naming",
         "_fanout",
+        "_pulling",
+        "_spending",
         "_traffic",
         "_references",
         "_sources",

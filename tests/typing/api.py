@@ -72,6 +72,8 @@ async def fans_out(client: AsyncSeedream, prompts: AsyncIterator[str]) -> None:
                 case Failure(error=error):
                     assert_type(error, Exception)
             assert_type(result.unwrap(), ImagesResponse)
+    assert_type(results.undelivered, tuple[Result, ...])
+    await client.generate_many(prompts, ordered=True, max_images=9, max_cost=1, price=(0.03, "USD"))
     await client.generate_many(["a cat"], save_to=lambda image: Path(image.prompt, image.size))
 
 

@@ -1,0 +1,141 @@
+"""How much may still be made and spent. What is in flight counts as the most it may come to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+from attrs import evolve, field, frozen
+
+from . import _estimate
+from ._catalog import Price
+from ._errors import BudgetReachedError, InvalidRequestError
+from ._events import Attempt
+from ._models import ImagesResponse
+from ._request import GenerateRequest
+
+PricePerImage: TypeAlias = Price | tuple[float, str]
+_MICRO = 1_000_000
+_MAY_COST = ("unknown", "answered")
+
+
+def _check_images(_: Any, __: Any, value: Any) -> None:
+    if value is not None and (type(value) is not int or value < 0):
+        raise InvalidRequestError(
+            f"max_images must be a whole number from 0 on, not {value!r}", field="max_images"
+        )
+
+
+def _check_cost(_: Any, __: Any, value: Any) -> None:
+    if value is None:
+        return
+    if type(value) not in {int, float} or not 0 <= value < math.inf:
+        raise InvalidRequestError(
+            f"max_cost must be a number from 0 on, not {value!r}", field="max_cost"
+        )
+
+
+@frozen
+class Spend:
+    """So many *images*, for so many *micros*: millionths of the currency, which add up exactly."""
+
+    images: int = 0
+    micros: int = 0
+
+    def __add__(self, other: Spend) -> Spend:
+        return Spend(self.images + other.images, self.micros + other.micros)
+
+    def __sub__(self, other: Spend) -> Spend:
+        return Spend(self.images - other.images, self.micros - other.micros)
+
+    def times(self, number: int) -> Spend:
+        """*number* of these."""
+        return Spend(self.images * number, self.micros * number)
+
+    def share(self, images: int) -> Spend:
+        """What *images* of these come to, rounded up."""
+        return Spend(images, -(-self.micros * images // max(self.images, 1)))
+
+
+@frozen(kw_only=True)
+class Allowance:
+    """
+    At most *max_images*, for at most *max_cost*, of which so much is *spent* and so much *held*.
+
+    A limit that is `None` allows everything.
+    """
+
+    max_images: int | None = field(default=None, validator=_check_images)
+    max_cost: float | None = field(default=None, validator=_check_cost)
+    spent: Spend = Spend()
+    held: Spend = Spend()
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether it can be reached at all."""
+        return self.max_images is not None or self.max_cost is not None
+
+    def fits(self, most: Spend) -> bool:
+        """Whether *most* can be made now, whatever comes of what is held."""
+        return self._reached(self.spent + self.held + most) is None
+
+    def refusal(self, most: Spend) -> BudgetReachedError | None:
+        """Why *most* can not even be made if nothing comes of what is held."""
+        limit = self._reached(self.spent + most)
+        if limit == "max_images":
+            so_far, more, end = f"{self.spent.images}", f"make {most.images}", f"{self.max_images}"
+        elif limit == "max_cost":
+            so_far, more = f"{self.spent.micros / _MICRO:g}", f"cost {most.micros / _MICRO:g}"
+            end = f"{self.max_cost:g}"
+        else:
+            return None
+        return BudgetReachedError(
+            f"not sent: {limit}={end} is reached, as this request may {more} more than the "
+            f"{so_far} that were, or may have been, billed",
+            field=limit,
+        )
+
+    def reserve(self, most: Spend) -> Allowance:
+        """Hold *most*, for a request that is about to be sent."""
+        return evolve(self, held=self.held + most)
+
+    def settle(self, most: Spend, came: Spend) -> Allowance:
+        """Let go of *most*, which was held, and count what *came* of it."""
+        return evolve(self, held=self.held - most, spent=self.spent + came)
+
+    def _reached(self, all_in_all: Spend) -> str | None:
+        if self.max_images is not None and all_in_all.images > self.max_images:
+            return "max_images"
+        if self.max_cost is not None and all_in_all.micros > round(self.max_cost * _MICRO):
+            return "max_cost"
+        return None
+
+
+def most_of(
+    request: GenerateRequest, model: str, price: PricePerImage | None, *, priced: bool
+) -> Spend:
+    """
+    The most that *request* may make and, if *priced*, cost. Raises `InvalidRequestError` if there
+    is no price of the model.
+    """
+    images = _estimate.most_images(request, request.model or model)
+    if not priced:
+        return Spend(images)
+    cost = _estimate.estimate(request, model=model, price=price)
+    per_image = cost.amount[1] / cost.images[1]  # extra_body may make more than the estimate knows
+    return Spend(images, math.ceil(round(per_image * images * _MICRO, 3)))
+
+
+def came_of(most: Spend, attempts: Sequence[Attempt], response: ImagesResponse | None) -> Spend:
+    """
+    What came of a request that may have come to *most*: the images of *response*.
+
+    Each of its *attempts* whose outcome is unknown, or was no good, counts as *most*.
+    """
+    doubtful = sum(attempt.fate in _MAY_COST for attempt in attempts)
+    if response is None:
+        return most.times(doubtful)
+    generated = response.usage.generated_images if response.usage else 0
+    made = most.share(max(generated, len(response.images)))
+    return made + most.times(max(doubtful - 1, 0))

@@ -1,0 +1,151 @@
+"""One request of a fan-out, from when it is pulled to its one result. Nothing here waits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, TypeAlias
+
+from ._allowance import Spend
+from ._doubt import outcome_unknown
+from ._errors import (
+    APIConnectionError,
+    AuthenticationError,
+    BudgetReachedError,
+    DownloadError,
+    InsufficientQuotaError,
+    NotFoundError,
+    PermissionDeniedError,
+    SeedreamError,
+    StorageError,
+)
+from ._events import Attempt
+from ._models import ImagesResponse
+from ._request import GenerateRequest
+from ._results import Failure, Result, Success
+
+Item: TypeAlias = str | GenerateRequest
+# Errors that every other request would meet too.
+_SHARED = (AuthenticationError, InsufficientQuotaError, BudgetReachedError, StorageError)
+
+
+class Watched(Protocol):
+    """What a fan-out has to see of a call that it may leave."""
+
+    @property
+    def attempts(self) -> Sequence[Attempt]: ...
+
+
+class Errand:
+    """
+    The *request* at *index* of the source, and how far it is.
+
+    *most* is held for it, *response* is its answer. It fails or succeeds once.
+    """
+
+    __slots__ = ("call", "index", "most", "request", "response", "result")
+
+    def __init__(self, index: int, request: Item | None) -> None:
+        self.index = index
+        self.request = request
+        self.call: Watched | None = None
+        self.most: Spend | None = None
+        self.response: ImagesResponse | None = None
+        self.result: Result | None = None
+
+    @property
+    def attempts(self) -> Sequence[Attempt]:
+        """What became of each attempt to have it answered, so far."""
+        return () if self.call is None else self.call.attempts
+
+    def began(self, call: Watched) -> None:
+        """Note the call that answers it."""
+        self.call = call
+
+    def succeed(self, response: ImagesResponse) -> None:
+        """Let *response* be the result."""
+        assert isinstance(self.request, GenerateRequest)  # noqa: S101  or it was never sent
+        self.response = response
+        self.result = Success(self.index, self.request, response)
+
+    def fail(self, error: Exception) -> None:
+        """Let *error* be the result."""
+        if isinstance(error, SeedreamError):
+            # It says all that matters; its frames hold bodies, and the fan-out itself.
+            error.__traceback__ = None
+        elif self.response is not None:
+            error = _unsaved(f"saving its images failed with {error!r}", self.response, error)
+        self.result = Failure(self.index, self.request, error)
+
+    def leave(self) -> None:
+        """Fail, since nobody waits for it any more, and tell what that may have cost."""
+        self.fail(self._loss())
+
+    def _loss(self) -> SeedreamError:
+        if self.response is not None:
+            return _unsaved("left before its images were saved", self.response)
+        if any(attempt.fate in {"unknown", "answered"} for attempt in self.attempts):
+            return outcome_unknown(
+                "left before the answer came", cut=False, attempts=tuple(self.attempts)
+            )
+        return APIConnectionError(
+            f"left before it was sent{' again' if self.attempts else ''}: it cost nothing",
+            retryable=True,
+            attempts=tuple(self.attempts),
+        )
+
+
+def _unsaved(what: str, response: ImagesResponse, cause: Exception | None = None) -> DownloadError:
+    error = DownloadError(
+        f"answered and paid for, but {what}: they are in this error's response",
+        retryable=True,
+        response=response,
+    )
+    error.__cause__ = cause
+    return error
+
+
+class Stop:
+    """Why nothing more is to be sent: to any model, or to one. *model* is for who names none."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._error: Exception | None = None
+        self._asked: set[str] = set()
+        self._refused: dict[str, Exception] = {}
+
+    @property
+    def is_total(self) -> bool:
+        """Whether it is pointless to look for other requests."""
+        every_model = bool(self._refused) and self._refused.keys() >= self._asked
+        return self._error is not None or every_model
+
+    def why_not(self, request: GenerateRequest) -> Exception | None:
+        """What *request* would meet, if another met it."""
+        model = request.model or self._model
+        self._asked.add(model)
+        return self._error or self._refused.get(model)
+
+    def learn(self, errand: Errand, error: Exception) -> None:
+        """Take note of the *error* that *errand* met."""
+        # A RuntimeError before an answer is that of a closed client or session.
+        misused = type(error) is RuntimeError and errand.response is None
+        if misused or isinstance(error, _SHARED):
+            self._error = self._error or error
+        elif isinstance(errand.request, GenerateRequest) and _is_of_the_model(error):
+            self._refused.setdefault(errand.request.model or self._model, error)
+
+
+def _is_of_the_model(error: Exception) -> bool:
+    # A 403 without a code is a firewall's, and about one prompt as likely as about all.
+    denied = isinstance(error, PermissionDeniedError) and error.code is not None
+    return denied or isinstance(error, NotFoundError)
+
+
+def not_sent(cause: Exception) -> APIConnectionError:
+    """The error of a request that is not sent, since another met *cause*."""
+    if isinstance(cause, BudgetReachedError):
+        error: APIConnectionError = BudgetReachedError(str(cause), field=cause.field)
+    else:
+        error = APIConnectionError(f"not sent, since another request met this: {cause}")
+    error.__cause__ = cause
+    return error
