@@ -16,7 +16,7 @@ Signal: TypeAlias = Literal["rate", "overload"] | None
 MINUTE = 60
 _SAVED = 2.0  # seconds of a rate that may be saved up, so that little is lost to unsteady demand
 _SPELL = 10.0  # seconds without a refusal after which more is tried
-_STEP = 0.02  # of a rate that was cut, tried more after each quiet spell
+_STEP = 0.015  # of a rate that was cut, tried more after each quiet spell
 _CUT, _DEEPEST, _SLIGHT = 0.95, 0.8, 0.97
 _FLOOR = 10.0  # images per minute: below it, pauses serve better than a rate
 _NO_LIMIT = 1e6
@@ -121,10 +121,10 @@ class Found:
     """
     The images per minute that an account seems to take: nothing until it refuses some.
 
-    The first guess is what passed in the minute before the first refusal. An account that counts
-    minutes takes just that; one that is merely averse to bursts takes more, so from the guess on
-    each quiet spell adds twice as much as the one before. What proves too high is cut, and from
-    then on what is added stays the same until the rate is above what was refused.
+    The first guess is what passed in the minute before the first refusal. Who asks for a long wait
+    counts minutes and takes just that; who does not may only be averse to bursts and take more, so
+    from then on each quiet spell adds twice as much as the one before. What proves too high is
+    cut, and then what is added stays the same until the rate is above what was refused.
     """
 
     __slots__ = ("_cut_at", "_mark", "_quiet_since", "_refused", "_step", "per_minute")
@@ -154,11 +154,12 @@ class Found:
             return False
         if self.per_minute is None and passed + self._refused < _EVIDENCE:
             return False
-        self._cut(passed)
+        self._cut(passed, counts_minutes=until - now >= _SPELL)
         self._cut_at, self._quiet_since = now, until
         return True
 
-    def _cut(self, passed: int) -> None:
+    def _cut(self, passed: int, *, counts_minutes: bool) -> None:
+        self._mark = self.per_minute or (passed if counts_minutes else 0.0)
         if self.per_minute is None:
             cut = _CUT * passed
         elif passed > self.per_minute:
@@ -166,7 +167,6 @@ class Found:
             cut = _SLIGHT * self.per_minute
         else:
             cut = max(_CUT * passed, _DEEPEST * self.per_minute)
-        self._mark = self.per_minute or 0.0
         self.per_minute = max(_FLOOR, cut)
         self._step = max(1.0, _STEP * self.per_minute)
 

@@ -93,3 +93,18 @@ def test_layers_take_their_reserve():
         Quota(5, 60).charge(layers)
 
     run_virtually(run())
+
+
+def test_a_heavy_request_is_told_when_there_is_room_for_all_of_it():
+    """The wait is until enough has been forgotten, not merely something."""
+
+    async def run():
+        quota = Quota(2, 60)
+        quota.charge(plan_of())
+        await asyncio.sleep(10)
+        quota.charge(plan_of())
+        with pytest.raises(Refusal) as caught:
+            quota.charge(plan_of(**GROUP, sequential_image_generation_options={"max_images": 2}))
+        return caught.value.headers["Retry-After"]
+
+    assert run_virtually(run()) == "60"

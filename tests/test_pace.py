@@ -141,8 +141,8 @@ def test_the_last_minute(steps):
     assert window.total(now) == sum(count for at, count in happened if int(now) - at < 60)
 
 
-def refuse(found, passed, at=0.0, **options):
-    return found.refused(1, at, passed=passed, now=at, until=at, **options)
+def refuse(found, passed, at=0.0, wait=0.0):
+    return found.refused(1, at, passed=passed, now=at, until=at + wait)
 
 
 def test_the_first_guess_is_what_passed():
@@ -189,7 +189,7 @@ def test_quiet_spells_add_twice_as_much_until_the_next_refusal():
         assert not found.probe(10.0 * spell + 9)
         rates.append(found.per_minute)
 
-    assert rates == pytest.approx([96.9, 100.7, 108.3, 123.5, 153.9])
+    assert rates == pytest.approx([96.425, 99.275, 104.975, 116.375, 139.175])
 
 
 def test_a_rate_that_proved_too_high_is_approached_in_even_steps():
@@ -203,7 +203,20 @@ def test_a_rate_that_proved_too_high_is_approached_in_even_steps():
         found.probe(10.0 * spell)
         rates.append(round(found.per_minute, 1))
 
-    assert rates == [455.4, 464.4, 473.3, 482.2, 500.1, 535.8]
+    assert rates == [453.2, 459.9, 466.6, 473.3, 480.0, 493.4]
+
+
+def test_who_asks_for_a_long_wait_counts_minutes():
+    """A first guess that can be trusted is approached in even steps at once."""
+    found = Found()
+    refuse(found, 500, wait=50.0)
+
+    rates = []
+    for spell in range(6, 11):
+        found.probe(10.0 * spell)
+        rates.append(round(found.per_minute, 1))
+
+    assert rates == [482.1, 489.2, 496.4, 503.5, 517.8]
 
 
 @pytest.mark.parametrize(

@@ -558,52 +558,52 @@ QUOTAS = {
 
 
 @pytest.mark.parametrize("tells", [True, False], ids=["retry-after", "silent"])
-@pytest.mark.parametrize(("latency", "width"), [(0.3, 32), (20, 400)], ids=["quick", "slow"])
+@pytest.mark.parametrize(("latency", "width"), [(0.3, 32), (5, 100)], ids=["quick", "slow"])
 @pytest.mark.parametrize("quota", QUOTAS.values(), ids=QUOTAS)
 def test_the_rate_of_an_account_is_found(quota, latency, width, tells):
     """Knowing no limit, a client keeps within a tenth of the account's, is refused rarely, and no call fails."""
     service = Service(quota(), latency, random.Random(1), tells=tells)
 
-    failures = run_virtually(keep_busy(service, Limits(concurrency=width), 11))
+    failures = run_virtually(keep_busy(service, Limits(concurrency=width), 8))
 
-    made, refused = sum(service.made[1:11]), sum(service.refused[1:11])
+    made, refused = sum(service.made[2:8]), sum(service.refused[1:8])
     assert not failures
-    assert 450 <= made / 10 <= 550
+    assert 450 <= made / 6 <= 550
     assert refused / (made + refused) < 0.03
 
 
 def test_the_rate_of_the_emulator_is_found():
     """A client that knows no limit settles at the emulator's, and loses no call."""
-    group = {"sequential_image_generation": "auto", "max_images": 5}
+    group = {"sequential_image_generation": "auto", "max_images": 3}
 
     async def run():
         async with (
             Emulator(images_per_minute=500, latency=5) as emulator,
-            emulator.client(limits=Limits(concurrency=16)) as client,
+            emulator.client(limits=Limits(concurrency=96)) as client,
         ):
 
             async def work():
                 while now() < end:
                     await client.generate("cats", **group)
 
-            end = now() + 160
-            workers = [asyncio.create_task(work()) for _ in range(16)]
-            await asyncio.sleep(70)
+            end = now() + 117
+            workers = [asyncio.create_task(work()) for _ in range(96)]
+            await asyncio.sleep(62)
             before = emulator.images_billed, emulator.request_count
-            await asyncio.sleep(90)
+            await asyncio.sleep(55)
             after = emulator.images_billed, emulator.request_count
             await asyncio.gather(*workers)
             return before, after, client.stats(), emulator
 
-    before, after, stats, emulator = run_hurried(run(), 40)
+    before, after, stats, emulator = run_hurried(run(), 25)
 
     made, sent = (late - early for late, early in zip(after, before, strict=True))
-    assert 450 <= made / 90 * 60 <= 550
-    assert (sent - made / 5) / sent < 0.03
-    assert before[1] * 5 > before[0]  # it did meet the limit
+    assert 450 <= made / 55 * 60 <= 550
+    assert (sent - made / 3) / sent < 0.03
+    assert before[1] * 3 > before[0]  # it did meet the limit
     assert stats.images == emulator.images_billed
     assert stats.requests == emulator.request_count
-    assert (stats.requests - stats.retries) * 5 == stats.images
+    assert (stats.requests - stats.retries) * 3 == stats.images
 
 
 async def test_fan_outs_and_single_calls_share_fairly(emulator):
@@ -613,7 +613,7 @@ async def test_fan_outs_and_single_calls_share_fairly(emulator):
     async def fan_out(name):
         async with client.generate_many([name] * 60, concurrency=4) as results:
             async for result in results:
-                order.append(result.request.prompt)
+                order.append(result.request.prompt)  # noqa: PERF401  as they come
 
     async def single():
         for _ in range(5):
@@ -626,3 +626,20 @@ async def test_fan_outs_and_single_calls_share_fairly(emulator):
     first = order[:60]
     assert first.count("single") == 5
     assert abs(first.count("one") - first.count("two")) <= 12
+
+
+def test_what_was_broken_off_counts_in_full():
+    """Of a call that was cut short, the images that came are told, and all that were asked for count."""
+
+    async def run():
+        traffic = steady(images_per_minute=60)
+        async with traffic.turn(15) as turn:
+            await turn.admitted(math.inf)
+            turn.failed(asyncio.CancelledError(), "unknown", POLICY)
+            turn.made(2, complete=False)
+        return await attempt(traffic), traffic.stats()
+
+    at, stats = run_virtually(run())
+
+    assert at == pytest.approx(14)
+    assert (stats.images, stats.images_per_minute, stats.unknown_outcomes) == (3, 16, 1)
