@@ -643,3 +643,31 @@ def test_what_was_broken_off_counts_in_full():
 
     assert at == pytest.approx(14)
     assert (stats.images, stats.images_per_minute, stats.unknown_outcomes) == (3, 16, 1)
+
+
+def test_a_light_request_does_not_overtake_a_heavy_one():
+    """Whoever comes later waits behind, even if there is enough for it alone."""
+
+    async def run():
+        traffic = steady(images_per_minute=60)
+        await attempt(traffic, 2)
+        heavy = asyncio.create_task(attempt(traffic, 15))
+        await asyncio.sleep(1.5)
+        light = await attempt(traffic)
+        return await heavy, light
+
+    assert run_virtually(run()) == pytest.approx((2, 16))
+
+
+def test_who_has_just_been_cancelled_is_passed_over():
+    """A waiter that is cancelled and has not yet left takes nobody's slot."""
+
+    async def run():
+        traffic = Traffic(Limits(concurrency=1))
+        async with traffic.turn(1):
+            first, second = (asyncio.create_task(attempt(traffic)) for _ in range(2))
+            await asyncio.sleep(1)
+            first.cancel()
+        return await second, first.cancelled(), traffic.stats().in_flight
+
+    assert run_virtually(run()) == (1, True, 0)
