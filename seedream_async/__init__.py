@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     )
     from ._fanout import FanOut
     from ._image_stream import ImageStream
+    from ._limits import Limits, RateLimiter, Stats
     from ._models import (
         Image,
         ImageError,
@@ -72,7 +73,6 @@ if TYPE_CHECKING:
     from ._streaming import EventStream
     from ._templates import ImageName
     from ._timeout import Timeout
-    from ._traffic import Limits
 else:
     # Hidden from type checkers, for which it would make every misspelt name an Any.
     def __getattr__(name: str) -> Any:
@@ -128,11 +128,13 @@ __all__ = [
     "PermissionDeniedError",
     "Price",
     "RateLimitError",
+    "RateLimiter",
     "Result",
     "RetryPolicy",
     "RetryScheduled",
     "SavedImage",
     "SeedreamError",
+    "Stats",
     "StorageError",
     "StreamCompleted",
     "StreamEvent",
@@ -156,7 +158,7 @@ _MODULES = (
     "_results",
     "_retry",
     "_timeout",
-    "_traffic",
+    "_limits",
     "_fanout",
     "_image_stream",
     "_streaming",

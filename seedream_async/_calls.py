@@ -23,7 +23,7 @@ from ._request import GenerateRequest
 from ._retry import RetryPolicy
 from ._streaming import EventStream, Save
 from ._timeout import Bounds, Timeout
-from ._traffic import Traffic
+from ._traffic import Traffic, Turn
 from ._transport import ApiStream, ApiTransport
 
 _T = TypeVar("_T")
@@ -149,15 +149,16 @@ class Calls:
 
         *began* is told of the call when it has its slot.
         """
-        async with self._traffic.slot(), self._call(prepared) as call:
+        async with self._traffic.turn(prepared.asked.images) as turn, self._call(prepared) as call:
             began(call)
 
             async def attempt(bounds: Bounds) -> ImagesResponse:
                 async with self._post(prepared, call, bounds) as stream:
                     return await receive(stream, prepared.asked)
 
-            response = await self._retried(call, prepared, effort, attempt)
+            response = await self._retried(turn, call, prepared, effort, attempt)
             call.images = len(response.images)
+            turn.made(_made(response))
             return evolve(response, attempts=call.attempts)
 
     @contextlib.asynccontextmanager
@@ -166,12 +167,12 @@ class Calls:
     ) -> AsyncIterator[EventStream]:
         """The events that answer *prepared*; the connection is closed with the block."""
         async with (
-            self._traffic.slot(),
+            self._traffic.turn(prepared.asked.images) as turn,
             self._call(prepared) as call,
             contextlib.AsyncExitStack() as stack,
         ):
             open_stream = partial(self._open, prepared, save, call, stack)
-            events = await self._retried(call, prepared, effort, open_stream)
+            events = await self._retried(turn, call, prepared, effort, open_stream)
             events.attempts = call.attempts
             try:
                 yield events
@@ -179,6 +180,7 @@ class Calls:
                 call.images = len(events.response.images)
                 call.unfinished = not events.completed
                 call.attempts = events.attempts
+                turn.made(_made(events.response), complete=events.completed)
 
     @contextlib.asynccontextmanager
     async def _call(self, prepared: Prepared) -> AsyncIterator[Call]:
@@ -227,6 +229,7 @@ class Calls:
 
     async def _retried(
         self,
+        turn: Turn,
         call: Call,
         prepared: Prepared,
         effort: Effort,
@@ -235,10 +238,24 @@ class Calls:
         """Call *attempt* with what is left of the time, as often as the policy allows."""
         timeout = self._timeout if effort.timeout is None else Timeout.of(effort.timeout)
         bounds = timeout.bounds(prepared.asked.images)
+        policy = effort.retry or self._retry
+
+        async def admitted_attempt() -> _T:
+            await turn.admitted(bounds.after(call.elapsed()).left)
+            if not call.attempts:
+                call.start_clock()
+            try:
+                result = await call.attempt(lambda: attempt(bounds.after(call.elapsed())))
+            except BaseException as error:
+                turn.failed(error, call.attempts[-1].fate, policy)
+                raise
+            turn.answered()
+            return result
+
         try:
             return await _retry.run(
-                lambda: call.attempt(lambda: attempt(bounds.after(call.elapsed()))),
-                effort.retry or self._retry,
+                admitted_attempt,
+                policy,
                 self._budget,
                 remaining=lambda: bounds.after(call.elapsed()).left - bounds.useful,
                 on_retry=call.retry_scheduled,
@@ -246,3 +263,8 @@ class Calls:
         except Exception as error:  # noqa: BLE001  whatever it is, a doubt stays one
             failure = call.failure(error)
         raise failure
+
+
+def _made(response: ImagesResponse) -> int:
+    """How many images the account is charged for, as far as *response* tells."""
+    return max(len(response.images), response.usage.generated_images if response.usage else 0)

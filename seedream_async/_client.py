@@ -17,6 +17,7 @@ from ._calls import Calls, Effort
 from ._fanout import FanOut
 from ._generating import Generating, place_of
 from ._image_stream import ImageStream
+from ._limits import Limits, Stats
 from ._link_transport import LinkTransport
 from ._models import Image, ImagesResponse, ModelInfo, SavedImage
 from ._naming import SaveTo
@@ -42,7 +43,7 @@ from ._spending import Purse
 from ._streaming import EventStream
 from ._threads import in_thread
 from ._timeout import Bounds, Timeout
-from ._traffic import Limits, Traffic
+from ._traffic import Traffic
 from ._transport import ApiTransport
 from ._validate import Validation
 
@@ -92,9 +93,10 @@ class AsyncSeedream:
             private_links = not is_public_host(self.base_url)
         budget = Budget(limits.retry_budget)
         self._saver = Saver(self._links, retry, budget, report, outward=not private_links)
+        self._traffic = Traffic(limits)
         self._calls = Calls(
             self._api,
-            Traffic(limits),
+            self._traffic,
             report,
             key=key,
             model=model,
@@ -322,3 +324,7 @@ class AsyncSeedream:
         """The models that the key may use, as `GET /models` lists them. Free of charge."""
         self._lifetime.check()
         return await self._calls.models()
+
+    def stats(self) -> Stats:
+        """What this client is doing, and has done; to be asked on its event loop."""
+        return self._traffic.stats()

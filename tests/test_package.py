@@ -27,12 +27,13 @@ LAYERS = (
     {"_errors", "_version"},
     {
         *("_models", "_request", "_results", "_events", "_timeout", "_http"),
-        *("_catalog", "_links", "_sniff"),
+        *("_catalog", "_links", "_sniff", "_limits"),
     },
     {
         *("_wire", "_sse", "_retry", "_refusals", "_meanings", "_doubt", "_diagnosis"),
         *("_addresses", "_base64", "_inline_images", "_escapes", "_crc64", "_names", "_templates"),
         *("_sizes", "_rules", "_capabilities", "_validate", "_estimate", "_allowance", "_errand"),
+        "_pace",
     },
     {
         "_transport",
@@ -52,6 +53,9 @@ LAYERS = (
         "_pulling",
         "_spending",
         "_traffic",
+        "_gate",
+        "_line",
+        "_sharing",
         "_references",
         "_sources",
         "_encoding",
@@ -65,7 +69,7 @@ LAYERS = (
     },
     {"_client"},
 )
-OPTIONAL = {"emulator", "batch", "cli", "_commands", "_progress", "__init__", "__main__"}
+OPTIONAL = {"emulator", "batch", "cli", "_commands", "_progress", "redis", "__init__", "__main__"}
 LAYER_OF = {module: number for number, layer in enumerate(LAYERS) for module in layer}
 CORE = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem not in OPTIONAL)
 PURE = [module for module in CORE if LAYER_OF.get(module, 9) <= 2]
@@ -261,7 +265,7 @@ def test_using_the_client_loads_no_option():
     loaded = modules_loaded_by("from seedream_async import AsyncSeedream")
 
     assert "seedream_async._client" in loaded
-    assert not loaded & {"rich", "PIL", "argparse", "aiohttp.web"}
+    assert not loaded & {"rich", "PIL", "argparse", "aiohttp.web", "redis", "pyrate_limiter"}
     assert not loaded & {f"seedream_async.{name}" for name in OPTIONAL}
 
 

@@ -20,6 +20,7 @@ from seedream_async import AsyncSeedream
 from ._api import Api, Received
 from ._faults import Fault
 from ._making import Making
+from ._quota import Quota
 from ._refusals import Envelope
 from ._scripts import Oddities, Problem
 from ._store import Fetched, Store
@@ -39,6 +40,9 @@ class Emulator:
     *port* is that of the API, 0 for any free one. *latency* is the time of one generation in
     seconds, in a stream that of each image. *link_lifetime* is in seconds too. *clock* tells the
     time that links are signed at and expire by. The last *kept* requests can be inspected.
+
+    With *images_per_minute*, requests that exceed it are refused with status 429 and a
+    `Retry-After`; a *minute* may be made to last fewer seconds.
 
     Errors come in the *envelope* of the relay, or in that of Ark, the service behind it. With
     *relay_drops*, the relay drops every field that CometAPI does not document, `stream` and
@@ -65,6 +69,8 @@ class Emulator:
         kept: int = 1000,
         envelope: Literal["relay", "ark"] = "relay",
         relay_drops: bool = False,
+        images_per_minute: int | None = None,
+        minute: float = 60.0,
     ) -> None:
         self.api_key = api_key
         self._port = port
@@ -73,6 +79,7 @@ class Emulator:
         self._api = Api(
             self._making,
             Envelope(envelope, clock),
+            Quota(images_per_minute, minute),
             key=api_key,
             kept=kept,
             relay_drops=relay_drops,

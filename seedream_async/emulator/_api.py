@@ -17,6 +17,7 @@ from ._faults import Fault, Faults
 from ._making import Making
 from ._openapi import description
 from ._plan import RELAYED, make_plan
+from ._quota import Quota
 from ._refusals import Envelope, Refusal, wrong_key
 from ._streams import Stream
 
@@ -43,6 +44,7 @@ class Api:
         self,
         making: Making,
         envelope: Envelope,
+        quota: Quota,
         *,
         key: str,
         kept: int,
@@ -53,6 +55,7 @@ class Api:
         self.request_count = 0
         self._making = making
         self._envelope = envelope
+        self._quota = quota
         self._key = key
         self._relay_drops = relay_drops
 
@@ -99,6 +102,7 @@ class Api:
         try:
             self._authorize(request)
             plan = await _threads.in_thread(make_plan, self._passed_on(body))
+            self._quota.charge(plan)
             return await self._making.carry_out(plan)
         except Refusal as refusal:
             return self._envelope.answer(refusal)

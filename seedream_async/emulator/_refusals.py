@@ -27,15 +27,25 @@ class Refusal(Exception):  # noqa: N818  an answer, not a failure of the emulato
     """
     A request that is refused with *status*, *code* and a message.
 
-    *ark* is how Ark itself refuses it, where the relay in front has words of its own.
+    *ark* is how Ark itself refuses it, where the relay in front has words of its own. It is worth
+    coming back after *retry_after* seconds.
     """
 
-    def __init__(self, status: int, code: str, message: str, *, ark: Refusal | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        ark: Refusal | None = None,
+        retry_after: str | None = None,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
         self.ark = ark or self
+        self.headers = {} if retry_after is None else {"Retry-After": retry_after}
 
 
 def invalid(name: str, problem: str) -> Refusal:
@@ -124,9 +134,8 @@ class Envelope:
     def answer(self, refusal: Refusal) -> web.Response:
         """*refusal* as an answer of this layer."""
         said = refusal.ark if self._style == "ark" else refusal
-        return web.json_response(
-            self.wrap(said.status, said.code, said.message), status=said.status
-        )
+        body = self.wrap(said.status, said.code, said.message)
+        return web.json_response(body, status=said.status, headers=refusal.headers)
 
 
 def ark_id(now: datetime) -> str:
