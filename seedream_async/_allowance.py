@@ -4,36 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from attrs import evolve, field, frozen
 
 from . import _estimate
 from ._catalog import Price
-from ._errors import BudgetReachedError, InvalidRequestError
+from ._errors import BudgetReachedError
 from ._events import Attempt
+from ._limits import check_cost, count_from
 from ._models import ImagesResponse
 from ._request import GenerateRequest
 
 PricePerImage: TypeAlias = Price | tuple[float, str]
 _MICRO = 1_000_000
 _MAY_COST = ("unknown", "answered")
-
-
-def _check_images(_: Any, __: Any, value: Any) -> None:
-    if value is not None and (type(value) is not int or value < 0):
-        raise InvalidRequestError(
-            f"max_images must be a whole number from 0 on, not {value!r}", field="max_images"
-        )
-
-
-def _check_cost(_: Any, __: Any, value: Any) -> None:
-    if value is None:
-        return
-    if type(value) not in {int, float} or not 0 <= value < math.inf:
-        raise InvalidRequestError(
-            f"max_cost must be a number from 0 on, not {value!r}", field="max_cost"
-        )
 
 
 @frozen
@@ -48,6 +33,11 @@ class Spend:
 
     def __sub__(self, other: Spend) -> Spend:
         return Spend(self.images - other.images, self.micros - other.micros)
+
+    @property
+    def cost(self) -> float:
+        """In the currency itself."""
+        return self.micros / _MICRO
 
     def times(self, number: int) -> Spend:
         """*number* of these."""
@@ -66,8 +56,8 @@ class Allowance:
     A limit that is `None` allows everything.
     """
 
-    max_images: int | None = field(default=None, validator=_check_images)
-    max_cost: float | None = field(default=None, validator=_check_cost)
+    max_images: int | None = field(default=None, validator=count_from(0, optional=True))
+    max_cost: float | None = field(default=None, validator=check_cost)
     spent: Spend = Spend()
     held: Spend = Spend()
 
@@ -86,7 +76,7 @@ class Allowance:
         if limit == "max_images":
             so_far, more, end = f"{self.spent.images}", f"make {most.images}", f"{self.max_images}"
         elif limit == "max_cost":
-            so_far, more = f"{self.spent.micros / _MICRO:g}", f"cost {most.micros / _MICRO:g}"
+            so_far, more = f"{self.spent.cost:g}", f"cost {most.cost:g}"
             end = f"{self.max_cost:g}"
         else:
             return None

@@ -14,13 +14,16 @@ from typing import TypeAlias, TypeVar
 from attrs import evolve, frozen
 
 from . import _catalog, _estimate, _retry, _validate, _wire
+from ._allowance import Allowance
 from ._attempts import Call
 from ._http import Asked, Piece
+from ._limits import Stats
 from ._models import ImagesResponse, ModelInfo
 from ._references import References
 from ._reporting import Reporter
 from ._request import GenerateRequest
 from ._retry import RetryPolicy
+from ._spending import Purse
 from ._streaming import EventStream, Save
 from ._timeout import Bounds, Timeout
 from ._traffic import Traffic, Turn
@@ -34,6 +37,7 @@ _PATH = "/images/generations"
 class Prepared:
     """A request that is ready to be sent."""
 
+    request: GenerateRequest
     model: str
     pieces: tuple[Piece, ...]
     headers: Mapping[str, str] | None
@@ -81,7 +85,18 @@ class Calls:
         self._validation = validation
         self._references = References()
         self._numbers = itertools.count(1)
-        self._budget = _retry.Budget(traffic.limits.retry_budget)
+        limits = traffic.limits
+        self._budget = _retry.Budget(limits.retry_budget)
+        allowance = Allowance(max_images=limits.max_images, max_cost=limits.max_cost)
+        self._purse = Purse(allowance, model, limits.price)
+
+    def policy_of(self, effort: Effort) -> RetryPolicy:
+        """How hard to try."""
+        return effort.retry or self._retry
+
+    def stats(self) -> Stats:
+        """What goes on now, and what has been."""
+        return evolve(self._traffic.stats(), cost=self._purse.cost, currency=self._purse.currency)
 
     async def models(self) -> tuple[ModelInfo, ...]:
         """The models that the key may use, as `GET /models` lists them. Free of charge."""
@@ -122,6 +137,7 @@ class Calls:
         )
         async with self._references.resolve(request.image or (), judge, rules) as references:
             yield Prepared(
+                request=request,
                 model=model,
                 pieces=_wire.build(request, model=model, references=references, stream=stream),
                 headers=request.extra_headers,
@@ -149,14 +165,20 @@ class Calls:
 
         *began* is told of the call when it has its slot.
         """
-        async with self._traffic.turn(prepared.asked.images) as turn, self._call(prepared) as call:
+        async with (
+            self._purse.holding(prepared.request) as holding,
+            self._traffic.turn(prepared.asked.images) as turn,
+            self._call(prepared) as call,
+        ):
             began(call)
+            holding.call = call
 
             async def attempt(bounds: Bounds) -> ImagesResponse:
                 async with self._post(prepared, call, bounds) as stream:
                     return await receive(stream, prepared.asked)
 
             response = await self._retried(turn, call, prepared, effort, attempt)
+            holding.response = response
             call.images = len(response.images)
             turn.made(_made(response))
             return evolve(response, attempts=call.attempts)
@@ -167,10 +189,12 @@ class Calls:
     ) -> AsyncIterator[EventStream]:
         """The events that answer *prepared*; the connection is closed with the block."""
         async with (
+            self._purse.holding(prepared.request) as holding,
             self._traffic.turn(prepared.asked.images) as turn,
             self._call(prepared) as call,
             contextlib.AsyncExitStack() as stack,
         ):
+            holding.call = call
             open_stream = partial(self._open, prepared, save, call, stack)
             events = await self._retried(turn, call, prepared, effort, open_stream)
             events.attempts = call.attempts
@@ -179,6 +203,7 @@ class Calls:
             finally:
                 call.images = len(events.response.images)
                 call.unfinished = not events.completed
+                holding.response = events.response if events.completed else None
                 call.attempts = events.attempts
                 turn.made(_made(events.response), complete=events.completed)
 
@@ -238,7 +263,7 @@ class Calls:
         """Call *attempt* with what is left of the time, as often as the policy allows."""
         timeout = self._timeout if effort.timeout is None else Timeout.of(effort.timeout)
         bounds = timeout.bounds(prepared.asked.images)
-        policy = effort.retry or self._retry
+        policy = self.policy_of(effort)
 
         async def admitted_attempt() -> _T:
             await turn.admitted(bounds.after(call.elapsed()).left)

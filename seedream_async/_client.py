@@ -93,10 +93,9 @@ class AsyncSeedream:
             private_links = not is_public_host(self.base_url)
         budget = Budget(limits.retry_budget)
         self._saver = Saver(self._links, retry, budget, report, outward=not private_links)
-        self._traffic = Traffic(limits)
         self._calls = Calls(
             self._api,
-            self._traffic,
+            Traffic(limits),
             report,
             key=key,
             model=model,
@@ -327,4 +326,4 @@ class AsyncSeedream:
 
     def stats(self) -> Stats:
         """What this client is doing, and has done; to be asked on its event loop."""
-        return self._traffic.stats()
+        return self._calls.stats()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Protocol, TypeAlias
 
@@ -15,6 +16,7 @@ from ._errors import (
     InsufficientQuotaError,
     NotFoundError,
     PermissionDeniedError,
+    RateLimitError,
     SeedreamError,
     StorageError,
 )
@@ -105,10 +107,15 @@ def _unsaved(what: str, response: ImagesResponse, cause: Exception | None = None
 
 
 class Stop:
-    """Why nothing more is to be sent: to any model, or to one. *model* is for who names none."""
+    """
+    Why nothing more is to be sent: to any model, or to one. *model* is for who names none.
 
-    def __init__(self, model: str) -> None:
+    A service that wants to be left alone for more than *patience* seconds would tell all the same.
+    """
+
+    def __init__(self, model: str, patience: float = math.inf) -> None:
         self._model = model
+        self._patience = patience
         self._error: Exception | None = None
         self._asked: set[str] = set()
         self._refused: dict[str, Exception] = {}
@@ -129,7 +136,8 @@ class Stop:
         """Take note of the *error* that *errand* met."""
         # A RuntimeError before an answer is that of a closed client or session.
         misused = type(error) is RuntimeError and errand.response is None
-        if misused or isinstance(error, _SHARED):
+        too_long = isinstance(error, RateLimitError) and (error.retry_after or 0) > self._patience
+        if misused or too_long or isinstance(error, _SHARED):
             self._error = self._error or error
         elif isinstance(errand.request, GenerateRequest) and _is_of_the_model(error):
             self._refused.setdefault(errand.request.model or self._model, error)

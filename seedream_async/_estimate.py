@@ -62,6 +62,14 @@ def estimate(
     )
 
 
+def currency_of(model: str, price: Price | tuple[float, str] | None = None) -> str | None:
+    """The currency of *price*, or of the catalogue's prices of *model* if it has any."""
+    if price is not None:
+        return _as_price(price).currency
+    family = _catalog.family_of(model)
+    return family.prices[0].currency if family and family.prices else None
+
+
 def most_images(request: GenerateRequest, model: str) -> int:
     """How many images an answer to *request* by *model* may have at most."""
     family = _catalog.family_of(model)

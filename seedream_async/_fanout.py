@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
 from types import TracebackType
@@ -35,9 +36,9 @@ class FanOut:
     *ordered* a slow request, holds back the pulling. If the source raises, that is a `Failure` too,
     and what is in flight is still delivered. So is what is in flight when an error comes that all
     others would share (a wrong key, an empty balance, a budget that is reached, a full disk, a
-    closed client; an unknown model for those that name it): then nothing more is sent. What is left
-    of a source of known length fails with `APIConnectionError`, as not sent; any other source is
-    pulled no further.
+    closed client, a pause of more than *patience* seconds; an unknown model for those that name
+    it): then nothing more is sent. What is left of a source of known length fails with
+    `APIConnectionError`, as not sent; any other source is pulled no further.
 
     Leaving an `async with` block cancels and awaits the rest; `undelivered` then tells what became
     of it. A plain `async for` that is left does the same soon, in a task that the event loop makes.
@@ -53,6 +54,7 @@ class FanOut:
         width: int,
         model: str,
         saves: bool,
+        patience: float = math.inf,
         ordered: bool = False,
         purse: Purse | None = None,
     ) -> None:
@@ -65,7 +67,7 @@ class FanOut:
         self._prepare = prepare
         self._saves = saves
         self._purse = purse
-        self._stop = Stop(model)
+        self._stop = Stop(model, patience)
         self._width = width
         self._window = 2 * width + SAVING_WIDTH
         self._workers: set[asyncio.Task[None]] = set()

@@ -78,7 +78,13 @@ class Generating:
                     raise
 
         return FanOut(
-            requests, generate, prepare=prepare, model=model, saves=naming is not None, **how
+            requests,
+            generate,
+            prepare=prepare,
+            model=model,
+            saves=naming is not None,
+            patience=self._calls.policy_of(effort).max_retry_after,
+            **how,
         )
 
 

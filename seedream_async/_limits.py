@@ -11,9 +11,11 @@ from typing import Any, Protocol
 
 from attrs import Factory, field, frozen
 
+from ._catalog import Price
 from ._errors import InvalidRequestError
 
 _MOST = 1_000_000  # beyond it, a number is a slip of the keyboard
+_MOST_MONEY = 1e9
 _RETRIES = 100
 
 
@@ -50,7 +52,9 @@ class RateLimiter(Protocol):
         """
 
 
-def _count_from(least: int, *, optional: bool = False) -> Callable[[Any, Any, Any], None]:
+def count_from(least: int, *, optional: bool = False) -> Callable[[Any, Any, Any], None]:
+    """A validator of whole numbers from *least* on, or `None` too if *optional*."""
+
     def check(_: Any, attribute: Any, value: Any) -> None:
         if optional and value is None:
             return
@@ -61,6 +65,16 @@ def _count_from(least: int, *, optional: bool = False) -> Callable[[Any, Any, An
             raise InvalidRequestError(problem, field=attribute.name)
 
     return check
+
+
+def check_cost(_: Any, attribute: Any, value: Any) -> None:
+    """Validate an amount of money, which may be missing."""
+    if value is None:
+        return
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (is_number and 0 <= value <= _MOST_MONEY):
+        problem = f"{attribute.name} must be a number from 0 on, not {value!r:.40}"
+        raise InvalidRequestError(problem, field=attribute.name)
 
 
 def _check_flag(_: Any, attribute: Any, value: Any) -> None:
@@ -91,19 +105,26 @@ class Limits:
     service the concurrency, and both grow again while nothing is refused; never above what is set
     here. *retry_budget* is the number of retries that may be spent while nothing succeeds, by
     default 100, or *concurrency* if that is more; each success gives one back. When it is used up,
-    errors are passed on at once. A *limiter* is asked besides. Raises `InvalidRequestError` for
-    nonsense.
+    errors are passed on at once. A *limiter* is asked besides.
+
+    *max_images* and *max_cost* are hard limits of all that the client may have billed: a call that
+    might pass them, with what is in flight, is a `BudgetReachedError`. The cost is reckoned with
+    the catalogue's prices, or with *price*, such as `(0.03, "USD")`, of one image. Raises
+    `InvalidRequestError` for nonsense.
     """
 
-    concurrency: int = field(default=32, validator=_count_from(1))
-    images_per_minute: int | None = field(default=None, validator=_count_from(1, optional=True))
-    requests_per_minute: int | None = field(default=None, validator=_count_from(1, optional=True))
+    concurrency: int = field(default=32, validator=count_from(1))
+    images_per_minute: int | None = field(default=None, validator=count_from(1, optional=True))
+    requests_per_minute: int | None = field(default=None, validator=count_from(1, optional=True))
     retry_budget: int = field(
         default=Factory(lambda self: _retries_for(self.concurrency), takes_self=True),
-        validator=_count_from(0),
+        validator=count_from(0),
     )
     adaptive: bool = field(default=True, validator=_check_flag)
     limiter: RateLimiter | None = field(default=None, validator=_check_limiter)
+    max_images: int | None = field(default=None, validator=count_from(0, optional=True))
+    max_cost: float | None = field(default=None, validator=check_cost)
+    price: Price | tuple[float, str] | None = None
 
 
 def _retries_for(concurrency: Any) -> int:

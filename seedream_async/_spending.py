@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from types import TracebackType
+from typing import Protocol, Self
 
 from ._allowance import Allowance, PricePerImage, Spend, came_of, most_of
+from ._errors import InvalidRequestError
+from ._estimate import currency_of
 from ._events import Attempt
 from ._models import ImagesResponse
 from ._request import GenerateRequest
@@ -24,6 +28,8 @@ class Purse:
         self.allowance = allowance
         self._model = model
         self._price = price
+        self.currency = currency_of(model, price)
+        self._counted = Spend()
         self._turn = asyncio.Lock()
         self._settled = asyncio.Event()
 
@@ -34,8 +40,7 @@ class Purse:
         Waits for requests in flight if they may leave enough. Raises `BudgetReachedError` if they
         cannot, and `InvalidRequestError` if there is a limit of cost and no price of the model.
         """
-        priced = self.allowance.max_cost is not None
-        most = most_of(request, self._model, self._price, priced=priced)
+        most = self._most_of(request)
         async with self._turn:
             while not self.allowance.fits(most):
                 if refusal := self.allowance.refusal(most):
@@ -45,9 +50,72 @@ class Purse:
             self.allowance = self.allowance.reserve(most)
         return most
 
+    def _most_of(self, request: GenerateRequest) -> Spend:
+        limited = self.allowance.max_cost is not None
+        priced = limited or self.currency is not None
+        try:
+            return most_of(request, self._model, self._price, priced=priced)
+        except InvalidRequestError:
+            if limited:
+                raise
+        self.currency = None
+        return most_of(request, self._model, self._price, priced=False)
+
     def settle(
         self, most: Spend, attempts: Sequence[Attempt], response: ImagesResponse | None
     ) -> None:
         """Put back what *most* has over what came of its request."""
         self.allowance = self.allowance.settle(most, came_of(most, attempts, response))
         self._settled.set()
+
+    def holding(self, request: GenerateRequest) -> Holding:
+        """What *request* may come to is held for the time of a block, then what came is counted."""
+        return Holding(self, request)
+
+    def count(
+        self, request: GenerateRequest, attempts: Sequence[Attempt], response: ImagesResponse | None
+    ) -> None:
+        """Count what came of *request*, for which nothing was held."""
+        self._counted += came_of(self._most_of(request), attempts, response)
+
+    @property
+    def cost(self) -> float | None:
+        """What was, or may have been, billed, in *currency*; nothing if a price is not known."""
+        return None if self.currency is None else (self.allowance.spent + self._counted).cost
+
+
+class Called(Protocol):
+    """What is seen of a call that spends."""
+
+    @property
+    def attempts(self) -> Sequence[Attempt]: ...
+
+
+class Holding:
+    """What one call holds of a purse. *call* and *response* tell what came of it."""
+
+    __slots__ = ("_most", "_purse", "_request", "call", "response")
+
+    def __init__(self, purse: Purse, request: GenerateRequest) -> None:
+        self._purse = purse
+        self._request = request
+        self._most: Spend | None = None
+        self.call: Called | None = None
+        self.response: ImagesResponse | None = None
+
+    async def __aenter__(self) -> Self:
+        if self._purse.allowance.is_limited:
+            self._most = await self._purse.reserve(self._request)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        attempts = () if self.call is None else self.call.attempts
+        if self._most is not None:
+            self._purse.settle(self._most, attempts, self.response)
+        elif attempts:
+            self._purse.count(self._request, attempts, self.response)

@@ -16,6 +16,7 @@ from seedream_async import (
     InvalidRequestError,
     NotFoundError,
     PermissionDeniedError,
+    RateLimitError,
     StorageError,
     Success,
 )
@@ -362,6 +363,17 @@ async def test_nothing_to_save():
     results = await service.fan_out(prompts(3))
 
     assert [result.unwrap() for result in results] == [RESPONSE] * 3
+
+
+async def test_a_service_that_wants_to_be_left_alone():
+    """A pause that nobody waits for is met by all: nothing more is sent, and the rest says so."""
+    long = RateLimitError("come back tomorrow", status_code=429, retry_after=9000)
+
+    results = await Service(p1=long).fan_out(prompts(9), width=1, patience=120)
+
+    assert isinstance(results[0], Success)
+    assert results[1].error is long
+    assert all(isinstance(result.error, APIConnectionError) for result in results[2:])
 
 
 def missing(model, error=None):

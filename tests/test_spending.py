@@ -10,7 +10,9 @@ from seedream_async import (
     Failure,
     GenerateRequest,
     InvalidRequestError,
+    Limits,
     Success,
+    estimate,
 )
 from seedream_async._allowance import Allowance, Spend
 from seedream_async._events import Attempt
@@ -41,7 +43,7 @@ async def test_who_may_fit_waits_for_those_in_flight():
     budget.settle(first, (), None)
 
     assert waiting
-    assert await second == Spend(4)
+    assert (await second).images == 4
 
 
 async def test_who_cannot_fit_is_told_so():
@@ -55,7 +57,7 @@ async def test_who_cannot_fit_is_told_so():
 
     with pytest.raises(BudgetReachedError, match="max_images=4"):
         await second
-    assert budget.allowance.spent == Spend(1)
+    assert budget.allowance.spent.images == 1
 
 
 async def test_first_come_first_served():
@@ -149,6 +151,79 @@ async def test_a_refused_request_is_not_spent(emulator, client):
     results = await client.generate_many(["a cat"] * 3, max_images=2, concurrency=1)
 
     assert [type(result) for result in results] == [Failure, Success, Success]
+
+
+async def test_a_client_ends_where_its_images_do(emulator):
+    """A limit of the client counts all its calls, those that stream as well, and holds for each."""
+    async with emulator.client(limits=Limits(max_images=5)) as client:
+        await client.generate("a cat")
+        async with client.stream("a dog") as events:
+            assert [event async for event in events]
+        results = await client.generate_many(["a cat"] * 4)
+        with pytest.raises(BudgetReachedError) as excinfo:
+            await client.generate("a cat")
+
+    assert [type(result) for result in results] == [Success] * 3 + [Failure]
+    assert excinfo.value.field == "max_images"
+    assert emulator.images_billed == 5
+
+
+async def test_a_client_ends_where_its_money_does(emulator):
+    """What is in flight counts as the most it may cost."""
+    emulator.make_fewer_next(1)
+    limits = Limits(max_cost=0.4, price=(0.1, "USD"))
+    async with emulator.client(limits=limits) as client:
+        together = asyncio.gather(client.generate(GROUP), client.generate("a cat"))
+        await together
+
+        assert client.stats().cost == 0.2
+        await client.generate_many(["a cat"] * 9)
+
+        assert client.stats().cost == 0.4
+    assert emulator.images_billed == 4
+
+
+async def test_a_stream_that_is_left_may_cost_it_all(emulator):
+    """Of a stream that is left early, the most it may come to is spent."""
+    async with emulator.client(limits=Limits(max_images=4)) as client:
+        async with client.stream(GROUP) as events:
+            await anext(events)
+
+        with pytest.raises(BudgetReachedError):
+            await client.generate("a cat")
+
+
+async def test_what_a_client_has_cost(emulator, client):
+    """Without a limit, the cost is reckoned with the catalogue's price, doubts included."""
+    one = estimate(CAT).amount[1]
+    emulator.fail_next(status=400)
+    emulator.cut_next()
+
+    await client.generate_many([CAT] * 4, concurrency=1)
+
+    stats = client.stats()
+    assert stats.cost == pytest.approx(3 * one)
+    assert stats.currency == estimate(CAT).currency
+
+
+@pytest.mark.parametrize("limits", [Limits(), Limits(max_images=9)], ids=["none", "images"])
+async def test_a_price_that_nobody_knows(emulator, limits):
+    """A model without a price makes the cost unknown, and is no reason to refuse anything."""
+    async with emulator.client(limits=limits, validation="off") as client:
+        emulator.fail_next(status=404)
+        await client.generate_many([GenerateRequest("a cat", model="new"), "a cat"])
+
+        assert client.stats().cost is None
+        assert client.stats().currency is None
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, True, "9"])
+def test_nonsense_budgets(value):
+    """A budget is a count or an amount, from birth."""
+    with pytest.raises(InvalidRequestError) as excinfo:
+        Limits(max_images=value)
+
+    assert excinfo.value.field == "max_images"
 
 
 async def test_no_budget_at_all(emulator, client):
