@@ -495,6 +495,19 @@ async def collect(fan_out):
     return await fan_out
 
 
+async def test_a_worker_cancelled_before_it_begins_is_not_swallowed():
+    """Also if nothing was pulled yet, the end that others made is told of."""
+    before = asyncio.all_tasks()
+    results = asyncio.create_task(collect(Service().fan_out(prompts(3))))
+    await asyncio.sleep(0)
+    [worker] = asyncio.all_tasks() - before - {results}
+    worker.cancel()
+
+    [failure] = await results
+
+    assert "ended by others" in str(failure.error)
+
+
 async def test_a_cancelled_source_is_not_swallowed():
     """If others cancel the task that waits for the source, that does not look like its end."""
     asked = asyncio.Event()

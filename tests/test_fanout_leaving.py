@@ -17,6 +17,7 @@ from seedream_async import (
     AsyncSeedream,
     DownloadError,
     Failure,
+    GenerateRequest,
     ImagesResponse,
     Limits,
     OutcomeUnknownError,
@@ -24,6 +25,7 @@ from seedream_async import (
 )
 from seedream_async._events import Attempt
 from seedream_async._fanout import FanOut
+from seedream_async._saving import WIDTH as SAVING
 
 from .test_cancellation import TURNS, Place, at_work, connectors, in_use, turns
 
@@ -246,6 +248,25 @@ async def test_what_becomes_of_the_source(kind):
     assert bool(rest) == (kind != "async generator")
 
 
+async def test_a_generator_that_nobody_else_holds_is_let_go():
+    """It is closed as the block is left, although the results are still held."""
+    closed = []
+
+    def source():
+        try:
+            while True:
+                yield "0"
+        finally:
+            closed.append(True)
+
+    async with Service([(1, 1, 1)]).fan_out(source()) as results:
+        async for _ in results:
+            break
+
+    assert closed == [True]
+    assert results.undelivered
+
+
 async def test_a_plain_loop_that_is_left_cleans_up_too():
     """Without a block, the event loop cancels the rest as soon as nobody holds on to it."""
     service = Service([(0, 0, 0)] + [(0, 1000, 0)] * 100)
@@ -297,6 +318,29 @@ async def test_a_list_that_nobody_gets_is_not_lost():
     await asyncio.wait([task])
 
     assert [type(result) for result in results.undelivered] == [Success] * 10 + [Failure]
+
+
+@pytest.mark.parametrize("response_format", ["url", "b64_json"])
+async def test_an_image_that_is_left_before_it_was_saved_is_not_lost(
+    emulator, client, tmp_path, response_format
+):
+    """What was paid for is in the response, also if it was on its way to a file."""
+    requests = [GenerateRequest("a cat", response_format=response_format)] * 3
+    results = client.generate_many(requests, save_to=tmp_path / "cats", concurrency=3)
+
+    for _ in range(SAVING):  # nothing is saved meanwhile
+        await client._saver._slots.acquire()
+    async with results:
+        waiting = asyncio.create_task(anext(aiter(results), None))
+        while len(results._savers) < len(requests):
+            await asyncio.sleep(0)
+    await asyncio.wait([waiting])
+
+    assert len(results.undelivered) == emulator.images_billed == 3
+    for failure in results.undelivered:
+        [image] = failure.error.response.images
+        assert getattr(image, response_format)
+    assert not list((tmp_path / "cats").iterdir())
 
 
 class Leaver:
