@@ -124,8 +124,7 @@ class SilentConnector(aiohttp.TCPConnector):
         while True:
             connection = await super().connect(req, traces, timeout)
             protocol = connection.protocol
-            if protocol is None:
-                return connection
+            assert protocol is not None  # noqa: S101  as nobody has given it back yet
             used = protocol in self._used
             self._used.add(protocol)
             if protocol.should_close:

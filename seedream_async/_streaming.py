@@ -142,7 +142,7 @@ class EventStream:
 
     async def _receive(self) -> None:
         """Wait for more. The end counts as one only after the service has said that it comes."""
-        self._stream.arrived = len(self.response.images)
+        self._stream.note_arrived(len(self.response.images))
         try:
             chunk = await anext(self._chunks, b"")
         except OutcomeUnknownError:

@@ -207,13 +207,8 @@ class ApiStream:
             name.lower(): value for name, value in response.headers.items()
         }
 
-    @property
-    def arrived(self) -> int:
-        """How many images have come of it, as who reads it knows; errors tell."""
-        return self._exchange.arrived
-
-    @arrived.setter
-    def arrived(self, images: int) -> None:
+    def note_arrived(self, images: int) -> None:
+        """So many *images* have come of it, as who reads it knows; errors tell."""
         self._exchange.arrived = images
 
     @property

@@ -42,7 +42,9 @@ class Source:
         self.chunks = chunks
         self.request_id = "r-1"
         self.headers = {}
-        self.arrived = 0
+
+    def note_arrived(self, images):
+        self.arrived = images
 
     async def iter_any(self):
         for chunk in self.chunks:

@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 import trustme
 import yarl
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_writer import StreamWriter
 
 from seedream_async import (
@@ -736,3 +737,27 @@ def test_a_body_is_not_shown():
     """What aiohttp would print of a body is refused."""
     with pytest.raises(TypeError):
         _Body([b"prompt"], print).decode()
+
+
+async def test_a_body_is_not_written_where_the_far_side_has_spoken():
+    """What was said before the request left is no answer to it: nothing is sent after it."""
+    loop = asyncio.get_running_loop()
+    protocol = ResponseHandler(loop)
+    protocol.force_close()
+    body = _Body((b"{}",), lambda: None)
+
+    with pytest.raises(aiohttp.ClientConnectionError, match="spoke unasked"):
+        await body.write(StreamWriter(protocol, loop))
+
+    assert not body.sent
+
+
+async def test_images_that_came_before_a_cut_are_told_of():
+    """A stream that breaks tells how many images it has brought, and suggests no stream."""
+    exchange = _Exchange(_Body((b"{}",), lambda: None), Bounds())
+    exchange.body.sent = True
+    exchange.arrived = 2
+
+    error = exchange._error(ConnectionResetError(104, "reset"))
+
+    assert "Before that, 2 images had arrived: they are billed" in str(error)
