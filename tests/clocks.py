@@ -1,8 +1,7 @@
-"""Event loops whose time is not the world's: one that skips waiting, and one that hurries."""
+"""Event loops whose time is not the world's: it passes when everybody waits."""
 
 import asyncio
 import selectors
-import time
 
 
 class _Skipping(selectors.DefaultSelector):
@@ -19,46 +18,38 @@ class _Skipping(selectors.DefaultSelector):
         return ready
 
 
-class _Hurrying(selectors.DefaultSelector):
-    """Waits for less than it is asked to."""
+class _Listening(selectors.DefaultSelector):
+    """Waits only as long as what was said on this machine takes to be heard; then moves the clock."""
 
-    def __init__(self, speed):
-        super().__init__()
-        self.speed = speed
+    now = 0.0
 
     def select(self, timeout=None):
-        return super().select(timeout and timeout / self.speed)
+        ready = super().select(timeout if not timeout else min(timeout, 0.0005))
+        if not ready and timeout:
+            self.now += timeout
+        return ready
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
     """Time passes only when everybody waits, and then at once."""
 
+    make_clock = _Skipping
+
     def __init__(self):
-        self._clock = _Skipping()
+        self._clock = self.make_clock()
         super().__init__(self._clock)
 
     def time(self):
         return self._clock.now
 
 
-class HurriedLoop(asyncio.SelectorEventLoop):
-    """A second of the world is many of the loop's."""
+class SocketLoop(VirtualLoop):
+    """The same for calls over loopback, however busy the machine is."""
 
-    def __init__(self, speed):
-        self._speed = speed
-        super().__init__(_Hurrying(speed))
-
-    def time(self):
-        return time.monotonic() * self._speed
+    make_clock = _Listening
 
 
-def run_virtually(main):
+def run_virtually(main, loop=VirtualLoop):
     """Run the coroutine *main* to its end, in no time."""
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(main)
-
-
-def run_hurried(main, speed):
-    """Run the coroutine *main* to its end, *speed* times as fast."""
-    with asyncio.Runner(loop_factory=lambda: HurriedLoop(speed)) as runner:
+    with asyncio.Runner(loop_factory=loop) as runner:
         return runner.run(main)
