@@ -62,6 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.command == "doctor":  # it is there to tell why the rest does not even load
+        from . import _doctor  # noqa: PLC0415
+
+        return asyncio.run(_doctor.run(options))
     from . import _commands  # noqa: PLC0415  the heavy part
 
     return asyncio.run(_commands.run(options))
@@ -88,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_demo(commands)
     _add_generate(commands)
     _add_emulator(commands)
+    _add_doctor(commands)
     return parser
 
 
@@ -138,6 +143,23 @@ def _add_emulator(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
 
 
+def _add_doctor(commands: argparse._SubParsersAction[_Parser]) -> None:
+    doctor = commands.add_parser(
+        "doctor",
+        help="find out why calls fail here, at no cost",
+        epilog="exit codes:\n  0    nothing failed\n  1    a check failed",
+        description="Check the installation, the settings and the way to the service. "
+        "Sends nothing that costs, and prints no key.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = doctor.add_argument
+    add("--link", metavar="URL", help="also ask a store for this link, but not for its image")
+    add("--out", metavar="DIR", help="also check that images can be written there")
+    add("--timeout", type=_limit, default=10.0, metavar="S", help="seconds per check; default: 10")
+    add("--json", action="store_true", help="print one JSON object per check")
+    add("--emulator", action="store_true", help="check the emulator instead of the service")
+
+
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number from 1, not {text!r}")
@@ -157,4 +179,10 @@ def _seconds(text: str) -> float:
         value = math.nan
     if not 0 <= value < math.inf:
         raise argparse.ArgumentTypeError(f"must be a number of seconds, not {text!r}")
+    return value
+
+
+def _limit(text: str) -> float:
+    if (value := _seconds(text)) == 0:
+        raise argparse.ArgumentTypeError("must be more than 0 seconds")
     return value

@@ -69,7 +69,10 @@ LAYERS = (
     },
     {"_client"},
 )
-OPTIONAL = {"emulator", "batch", "cli", "_commands", "_progress", "redis", "__init__", "__main__"}
+OPTIONAL = {
+    *("emulator", "batch", "cli", "redis"),
+    *("_commands", "_doctor", "_progress", "__init__", "__main__"),
+}
 LAYER_OF = {module: number for number, layer in enumerate(LAYERS) for module in layer}
 CORE = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem not in OPTIONAL)
 PURE = [module for module in CORE if LAYER_OF.get(module, 9) <= 2]
