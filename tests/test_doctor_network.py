@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import errno
 import json
+import os
 import socket
 import ssl
 import threading
@@ -14,6 +16,8 @@ import pytest
 import trustme
 
 from seedream_async import _doctor, cli
+from seedream_async._doctor import _probes
+from seedream_async._doctor._environment import Endpoint
 from seedream_async._doctor._findings import Finding
 
 KEY = "sk-of-the-doctors-patient"
@@ -304,6 +308,14 @@ async def test_a_certificate_for_another_host_is_told(examine, at, authority):
     )
 
 
+async def test_names_that_cannot_be_had_are_left_out(at):
+    """If a second look at a certificate fails, the trouble is told without its names."""
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        end = Endpoint("https://localhost/v1", "https", "localhost", gone.getsockname()[1])
+
+    assert await _probes.names_at("127.0.0.1", end, 3) == []
+
+
 async def test_an_expired_certificate_is_told(examine, at, authority):
     """An expired certificate is told together with what this machine takes for the time."""
     yesterday = datetime.now(UTC) - timedelta(days=1)
@@ -503,6 +515,39 @@ async def test_a_link_to_a_page(examine):
         _, findings = await examine("--emulator", "--link", f"http://127.0.0.1:{port}/a?k=v")
 
     assert findings["link"].text == "127.0.0.1 serves text/html, which is no image"
+
+
+async def test_a_link_that_is_none(examine):
+    """What is no link at all is told in a line."""
+    _, findings = await examine("--emulator", "--link", "cat.jpeg")
+
+    assert findings["link"].text == (
+        "the link cannot be fetched: the link must start with https:// or http://"
+    )
+
+
+async def test_a_store_that_is_silent(examine):
+    """A store that takes the connection and says nothing costs the time limit."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        link = f"http://127.0.0.1:{silent.getsockname()[1]}/a.jpeg"
+
+        _, findings = await examine("--emulator", "--timeout", 1, "--link", link)
+
+    assert findings["link"].state == "failed"
+    assert "1 s" in findings["link"].text
+
+
+async def test_a_resolver_that_cannot_work(examine, monkeypatch):
+    """A resolver that fails for a reason of this machine's is told in the system's words."""
+
+    def resolve(_):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    resolving(monkeypatch, resolve)
+
+    _, findings = await examine("--emulator", "--link", "https://store.example.test/a.jpeg?k=v")
+
+    assert findings["link"].text == "store.example.test does not resolve: Too many open files"
 
 
 async def test_a_link_to_nowhere(examine, monkeypatch):

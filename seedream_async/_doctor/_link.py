@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 from datetime import UTC, datetime
 
 from seedream_async import _diagnosis, _links
@@ -19,26 +21,19 @@ async def look(link: str, timeout: float) -> Finding:
     """What the store says of *link*, in words without its query."""
     transport = LinkTransport(Bounds(connect=timeout, read=timeout), Lifetime())
     try:
+        # The transport would wait for a resolver that hangs; else it says itself what is wrong.
+        with contextlib.suppress(socket.gaierror):
+            await _probes.resolve(_links.host_of(link) or "", 443, timeout)
         async with asyncio.timeout(timeout):
-            await _resolve(link, timeout)
             return await _ask(transport, link)
     except TimeoutError:
         return failed("link", f"{_links.host_of(link)} did not answer within {timeout:g} s")
     except DownloadError as error:
         return failed("link", str(error))
+    except OSError as error:
+        return failed("link", f"{_links.host_of(link)} does not resolve: {error.strerror}")
     finally:
         await transport.aclose()
-
-
-async def _resolve(link: str, timeout: float) -> None:
-    """Ask the resolver where a hang of it can be left behind; what it says is asked again."""
-    host = _links.host_of(link)
-    try:
-        await _probes.resolve(host or "", 443, timeout)
-    except TimeoutError:
-        raise
-    except OSError:
-        return  # the transport says it in its own words
 
 
 async def _ask(transport: LinkTransport, link: str) -> Finding:

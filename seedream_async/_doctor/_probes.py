@@ -29,12 +29,12 @@ class Handshake(NamedTuple):
 
 
 async def resolve(host: str, port: int, timeout: float) -> list[str]:
-    """The addresses of *host*. Raises `OSError`."""
+    """The addresses of *host*. Raises `TimeoutError` or `socket.gaierror`."""
     look = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
     try:
         found = await aside(look, timeout)
     except UnicodeError:
-        raise OSError(0, "it is no host name") from None
+        raise socket.gaierror(socket.EAI_NONAME, "it is no host name") from None
     return list(dict.fromkeys(str(info[4][0]) for info in found))
 
 
