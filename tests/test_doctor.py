@@ -100,10 +100,10 @@ def test_requirements_are_read(requirement, need):
             id="there",
         ),
         pytest.param(
-            {"aiohttp": "3.9.5+local.20", "attrs": "24.2"},
+            {"aiohttp": "3.14+local.20", "attrs": "24.2"},
             failed(
                 "packages",
-                "aiohttp 3.9.5+local.20 is older than 3.14.4",
+                "aiohttp 3.14+local.20 is older than 3.14.4",
                 "pip install --upgrade seedream-async",
             ),
             id="old",
@@ -153,6 +153,7 @@ def test_what_is_missing_is_told_without_it(capsys, monkeypatch):
     found = [Finding(**json.loads(line)) for line in capsys.readouterr().out.splitlines()]
     assert code == 1
     assert found[1].text == "no-such-package is missing"
+    assert found[3].text == "COMETAPI_KEY is not set"
     assert [it.text for it in found if it.state == "skipped"] == ["packages failed"] * 8
 
 
@@ -575,6 +576,19 @@ def test_rich_adds_colour_and_nothing_else(terminal, monkeypatch):
     assert stream.getvalue().startswith("\x1b[33mwarning\x1b[0m  proxy")
     assert plain.getvalue() == stream.getvalue().replace("\x1b[33m", "").replace("\x1b[0m", "")
     assert plain.getvalue().splitlines() == _printing.lines_of(LONG, 80)
+
+
+@pytest.mark.parametrize("has_rich", [True, False])
+def test_a_long_word_is_not_cut(terminal, has_rich, request):
+    """What is longer than a line, such as an address or a command, can be copied whole."""
+    if not has_rich:
+        request.getfixturevalue("no_rich")
+    stream = terminal(40)
+    word = f"https://{'a' * 60}.example.com/v1"
+
+    _printing.printer(as_json=False)(ok("base URL", f"{word} (the default)"))
+
+    assert stream.getvalue().splitlines()[1:] == [f"  {word}", "  (the default)"]
 
 
 def test_the_summary_tells_the_worst_first():

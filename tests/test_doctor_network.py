@@ -34,12 +34,14 @@ def reply(body, *, status="200 OK", kind="application/json", **headers):
 
 
 @contextlib.asynccontextmanager
-async def answering(answer, context=None):
-    """The port of a server that answers whatever it is asked with *answer*."""
+async def answering(answer, context=None, heard=None):
+    """The port of a server that answers whatever it is asked, and has *heard*, with *answer*."""
 
     async def converse(reader, writer):
         with contextlib.suppress(asyncio.IncompleteReadError):
-            await reader.readuntil(b"\r\n\r\n")
+            request = await reader.readuntil(b"\r\n\r\n")
+            if heard is not None:
+                heard.append(request)
             writer.write(answer)
             await writer.drain()
         writer.transport.abort()
@@ -156,6 +158,20 @@ async def test_without_a_key_the_way_is_checked(examine, emulator, monkeypatch):
     assert findings["service"].text.startswith("GET /models was answered 401 in ")
 
 
+async def test_without_a_key_something_is_said_in_its_place(examine, at, monkeypatch):
+    """One free request is made, with a header that every server can read."""
+    heard = []
+    async with answering(reply(MODELS), heard=heard) as port:
+        at(port)
+        monkeypatch.delenv("COMETAPI_KEY")
+
+        await examine()
+
+    (request,) = heard
+    assert request.startswith(b"GET /v1/models HTTP/1.1\r\n")
+    assert b"\r\nAuthorization: Bearer none\r\n" in request
+
+
 async def test_a_wrong_key_is_told(examine, emulator, at):
     """A key that the service refuses fails its access, not the service."""
     at(emulator.base_url.split(":")[2].partition("/")[0])
@@ -216,9 +232,10 @@ async def test_a_name_that_is_none_is_told(examine, at, monkeypatch):
 
 async def test_a_resolver_that_hangs_is_left_behind(examine, at, monkeypatch):
     """A resolver that never answers costs the time limit, and neither the loop nor the exit waits."""
-    answer = threading.Event()
+    answer, waiting = threading.Event(), []
 
     def resolve(_):
+        waiting.append(threading.current_thread().daemon)
         answer.wait()
         raise socket.gaierror(socket.EAI_AGAIN, "too late")
 
@@ -228,17 +245,19 @@ async def test_a_resolver_that_hangs_is_left_behind(examine, at, monkeypatch):
     _, findings = await examine("--timeout", 0.05, "--link", "https://store.example.test/a.jpeg")
 
     answer.set()
+    assert waiting == [True, True]
     assert states(findings) == failing("DNS")
     assert findings["DNS"].text == "api.example.test did not resolve within 0.05 s"
     assert findings["link"].text == "store.example.test did not answer within 0.05 s"
 
 
-async def test_an_address_that_fails_beside_one_that_works(examine, at, monkeypatch):
+async def test_an_address_that_fails_beside_one_that_works(examine, at, authority, monkeypatch):
     """One address of several that does not answer is a warning: it costs time."""
-    async with answering(reply(MODELS)) as port:
+    context = serving(authority.issue_cert("api.localhost"))
+    async with answering(reply(MODELS), context) as port:
         addresses = [(socket.AF_INET, 1, 6, "", (ip, port)) for ip in ("127.0.0.9", "127.0.0.1")]
         resolving(monkeypatch, lambda _: addresses)
-        at(port, "api.localhost")
+        at(port, "api.localhost", "https")
 
         code, findings = await examine()
 
@@ -246,7 +265,7 @@ async def test_an_address_that_fails_beside_one_that_works(examine, at, monkeypa
     assert findings["DNS"].text.startswith("api.localhost is 127.0.0.9, 127.0.0.1 (")
     assert findings["TCP"].state == "warning"
     assert findings["TCP"].text.endswith(", but not of 127.0.0.9: Connection refused")
-    assert findings["service"].state == "ok"
+    assert findings["TLS"].state == findings["service"].state == "ok"
 
 
 async def test_a_proxy_is_passed_by(examine, at, emulator, monkeypatch):

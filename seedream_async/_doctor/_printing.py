@@ -45,7 +45,7 @@ def _coloured() -> Callable[[Finding], None]:
     from rich.console import Console  # noqa: PLC0415  optional, and slow to load
     from rich.text import Text  # noqa: PLC0415
 
-    console = Console(highlight=False)
+    console = Console()
 
     def show(finding: Finding) -> None:
         text = Text("\n".join(lines_of(finding, _columns())))

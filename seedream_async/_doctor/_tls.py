@@ -19,7 +19,7 @@ _INSPECTED = (
     "if a proxy or virus scanner of this network inspects TLS, let SSL_CERT_FILE name a file with "
     "its certificate; else somebody stands between"
 )
-_NO_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE"}
+_NO_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"}
 
 
 def is_for_other_host(error: ssl.SSLError) -> bool:
