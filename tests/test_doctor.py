@@ -185,6 +185,9 @@ def test_the_doctor_needs_no_dependency():
         pytest.param('"sk-patient"', "quotation marks", id="quotes"),
         pytest.param("‘sk-patient’", "quotation marks", id="curly quotes"),
         pytest.param("sk-...", "placeholder", id="dots"),
+        pytest.param("sk-xxxxxxxx", "placeholder", id="x"),
+        pytest.param("sk-", "placeholder", id="beginning"),
+        pytest.param("your_api_key", "placeholder", id="your"),
         pytest.param("<your key>", "placeholder", id="brackets"),
         pytest.param("sk-patient\nsk-other", "a newline", id="two lines"),
         pytest.param("sk-pat ient", "blanks or control characters", id="blank within"),
@@ -199,6 +202,11 @@ def test_keys_that_cannot_work(value, words):
     assert finding.state == "failed"
     assert words in finding.text
     assert "tient" not in str(finding)
+
+
+def test_a_key_may_have_the_letters_of_a_placeholder():
+    """What only happens to hold x's or a word in its middle is a key."""
+    assert judge_key("sk-4pxxxxQyour9").state == "ok"
 
 
 def test_blanks_around_a_key_are_a_warning():

@@ -21,7 +21,7 @@ from ._findings import Finding, failed, ok, warning
 
 KEY, URL = "COMETAPI_KEY", "COMETAPI_BASE_URL"
 _QUOTES = "\"'`“”‘’"  # noqa: RUF001
-_PLACEHOLDER = re.compile(r"<.*>|.*(?:\.\.\.|…|xxx|your).*|sk-?", re.IGNORECASE)
+_PLACEHOLDER = re.compile(r"<.*>|.*(?:\.\.\.|…).*|(?:sk-)?(?:x*|\*+|your.*)|sk", re.IGNORECASE)
 _SCHEMES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
 
 
@@ -48,7 +48,7 @@ def judge_key(value: str) -> Finding:
     if key[0] in _QUOTES or key[-1] in _QUOTES:
         return failed("key", f"{KEY} holds quotation marks, which would be sent", again)
     if _PLACEHOLDER.fullmatch(key):
-        return failed("key", f"{KEY} looks like the placeholder of an example", again)
+        return failed("key", f"{KEY} looks like the placeholder of an example", "set the real one")
     if odd := _odd(key):
         return failed("key", f"{KEY} holds {odd}, which no key has", f"copy it again, and {again}")
     if key != value:
