@@ -42,8 +42,10 @@ def checked_base_url(argument: str | None) -> str:
         raise InvalidRequestError(
             f"base_url is not usable: {exc}".replace("the link", "it"), field="base_url"
         ) from None
-    if "?" in target.path:
-        raise InvalidRequestError("base_url is not usable: it has a query", field="base_url")
+    if "?" in target.path or "#" in url:
+        raise InvalidRequestError(
+            "base_url is not usable: it has a query or a fragment", field="base_url"
+        )
     return url.rstrip("/")
 
 

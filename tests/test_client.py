@@ -77,7 +77,8 @@ async def test_arguments_win(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "url", ["api.test/v1", "ftp://h", "https://u:p@h", "https://h/v1?x=1", "https://"]
+    "url",
+    ["api.test/v1", "ftp://h", "https://u:p@h", "https://h/v1?x=1", "https://h/v1#x", "https://"],
 )
 def test_an_unusable_base_url_is_refused(url):
     """A base URL that cannot work is refused at construction."""

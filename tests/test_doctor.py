@@ -248,7 +248,7 @@ def test_usable_keys(value, usable):
         pytest.param("http://x.example.com/v1", "warning", "travels in the clear", id="http"),
         pytest.param("x.example.com/v1", "failed", "must start with https://", id="no scheme"),
         pytest.param("https://x.example.com/v1?k=secret", "failed", "it has a query", id="query"),
-        pytest.param("https://x.example.com/v1#secret", "failed", "followed by a #", id="fragment"),
+        pytest.param("https://x.example.com/v1#secret", "failed", "a fragment", id="fragment"),
         pytest.param("https://me:secret@x.example.com/v1", "failed", "user name", id="password"),
     ],
 )

@@ -87,10 +87,6 @@ def judge_base_url(value: str) -> tuple[Finding, Endpoint | None]:
         return failed("base URL", words, f"unset {URL}, or set it like {BASE_URL}"), None
     end = _endpoint(url)
     shown = end.url + ("" if value.strip() else f" (the default; {URL} is not set)")
-    if "#" in url:
-        return failed(
-            "base URL", f"{shown} is followed by a #, which swallows paths", _like()
-        ), None
     if not _links.parse_target(url).path.rstrip("/").endswith("/v1"):
         return warning(
             "base URL", f"{shown} does not end in /v1, so it is hardly the API", _like()
