@@ -11,7 +11,6 @@ import contextlib
 from binascii import b2a_base64
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from types import TracebackType
 from typing import Self
 
 from attrs import evolve
@@ -40,12 +39,7 @@ class Inbox:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
     async def receive(self, place: Place, stream: ApiStream, asked: Asked) -> ImagesResponse:

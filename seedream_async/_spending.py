@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Protocol, Self
 
 from ._allowance import Allowance, PricePerImage, Spend, came_of, most_of
@@ -108,12 +107,7 @@ class Holding:
             self._most = await self._purse.reserve(self._request)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         attempts = () if self.call is None else self.call.attempts
         if self._most is not None:
             self._purse.settle(self._most, attempts, self.response)

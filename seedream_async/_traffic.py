@@ -6,7 +6,6 @@ import asyncio
 import math
 import random
 from collections.abc import Callable
-from types import TracebackType
 from typing import Self
 
 from ._errors import APIStatusError, RateLimitError
@@ -96,12 +95,7 @@ class Turn:
         await self._traffic.slots.take()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._error = None
         self._traffic.slots.give()
 
