@@ -24,7 +24,7 @@ class Purse:
     def __init__(
         self, allowance: Allowance, model: str, price: PricePerImage | None = None
     ) -> None:
-        self.allowance = allowance
+        self.allowance: Allowance = allowance
         self._model = model
         self._price = price
         self.currency = currency_of(model, price)

@@ -264,8 +264,8 @@ class _Exchange:
 
     def __init__(self, body: _Body | None, bounds: Bounds) -> None:
         self.body = body
-        self.answered = False
-        self.arrived = 0
+        self.answered: bool = False
+        self.arrived: int = 0
         self._bounds = bounds
         self._now = asyncio.get_running_loop().time
         self._start = self._now()

@@ -39,7 +39,7 @@ class Ledger:
     def __init__(self, writer: Writer, clock: Callable[[], float]) -> None:
         self._writer = writer
         self._clock = clock
-        self.path = writer.store.path
+        self.path: Path = writer.store.path
         self.recovery: Recovery = writer.store.recovery
 
     @classmethod

@@ -28,7 +28,7 @@ class Store:
 
     def __init__(self, path: Path, connection: sqlite3.Connection, lock: Lock | None) -> None:
         self.path = path
-        self.recovery = Recovery()
+        self.recovery: Recovery = Recovery()
         self._connection = connection
         self._lock = lock
         self._identity = _identity(path)
