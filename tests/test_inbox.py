@@ -82,7 +82,11 @@ class Api:
 
 
 async def generate(save_to, *answers, prompt="a cat", retry=None, **options):
-    async with Api(*answers) as api, AsyncSeedream(api_key="k", base_url=api.url) as client:
+    policy = RetryPolicy(wait_initial=0)  # of downloads, too
+    async with (
+        Api(*answers) as api,
+        AsyncSeedream(api_key="k", base_url=api.url, retry=policy) as client,
+    ):
         return await client.generate(prompt, save_to=save_to, retry=retry, **options)
 
 

@@ -168,6 +168,9 @@ def test_extra_fields_that_would_not_do(extra, problem):
         pytest.param({"X\n": "y"}, "is no header", id="name"),
         pytest.param({"X": "a\r\nb"}, "is no header", id="value"),
         pytest.param({"X": 7}, "is no header", id="number"),
+        pytest.param({7: "y"}, "is no header", id="number as name"),
+        pytest.param(["X: y"], "must be a mapping, not list", id="list"),
+        pytest.param("", "must be a mapping, not str", id="text"),
     ],
 )
 def test_extra_headers_that_would_not_do(headers, problem):
