@@ -115,7 +115,8 @@ class FanOut:
         After the fan-out was left early: the result of each request that was pulled and whose
         result was not handed over, in input order. Their errors tell what may have been billed.
         """
-        if not self._closed or self._workers or self._savers:
+        # Not whether there are any: a task that is done is dismissed a moment later.
+        if not (self._closed and all(task.done() for task in self._workers | self._savers)):
             return ()
         results = [errand.result for errand in self._open.values() if errand.result is not None]
         return tuple(sorted(self._collected + results, key=lambda result: result.index))
