@@ -265,8 +265,11 @@ class Calls:
         bounds = timeout.bounds(prepared.asked.images)
         policy = self.policy_of(effort)
 
+        def remaining() -> float:
+            return bounds.after(call.elapsed()).left - bounds.useful
+
         async def admitted_attempt() -> _T:
-            await turn.admitted(bounds.after(call.elapsed()).left)
+            await turn.admitted(remaining())
             if not call.attempts:
                 call.start_clock()
             try:
@@ -282,7 +285,7 @@ class Calls:
                 admitted_attempt,
                 policy,
                 self._budget,
-                remaining=lambda: bounds.after(call.elapsed()).left - bounds.useful,
+                remaining=remaining,
                 on_retry=call.retry_scheduled,
             )
         except Exception as error:  # noqa: BLE001  whatever it is, a doubt stays one

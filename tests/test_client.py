@@ -1,5 +1,6 @@
 """The client: the order of its steps, and what its user sees."""
 
+import asyncio
 import inspect
 import pickle
 import traceback
@@ -32,6 +33,8 @@ from seedream_async import (
 )
 from seedream_async.emulator import Emulator
 from seedream_async.emulator._pictures import render
+
+from .clocks import SocketLoop, run_virtually
 
 URL = "https://api.example.test/v1/images/generations"
 PAYLOAD = {"created": 1, "data": [{"url": "https://h/0.jpeg"}]}
@@ -662,6 +665,23 @@ async def test_a_wait_that_outlasts_the_total_is_not_begun(emulator, client):
     assert excinfo.value.__notes__ == [
         "gave up after attempt 1: a wait of 30.0 s would leave too little of the total time-out"
     ]
+
+
+def test_a_turn_that_comes_too_late_is_not_taken():
+    """A call whose turn in the line comes when too little time is left sends nothing more."""
+
+    async def run():
+        async with (
+            Emulator() as emulator,
+            emulator.client(limits=Limits(requests_per_minute=6)) as client,
+        ):
+            emulator.fail_next(status=429, retry_after=1)
+            first = asyncio.create_task(client.generate("a cat", timeout=60))
+            await asyncio.sleep(0.5)
+            await asyncio.gather(first, *map(client.generate, "bcde"), return_exceptions=True)
+            return type(first.exception()), emulator.request_count
+
+    assert run_virtually(run(), SocketLoop) == (RateLimitError, 5)
 
 
 async def test_calls_share_their_retries(emulator):
