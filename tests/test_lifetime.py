@@ -7,7 +7,7 @@ import sys
 import aiohttp
 import pytest
 
-from seedream_async import AsyncSeedream, InvalidRequestError, RetryPolicy, RetryScheduled
+from seedream_async import AsyncSeedream, InvalidRequestError, Limits, RetryPolicy, RetryScheduled
 
 # What a program prints: every warning as one line, and how many sockets it still has.
 PROGRAM = """
@@ -138,6 +138,17 @@ def test_a_second_loop_is_refused(use, server):
         first.run(generate(client))
         first.run(client.aclose())
     assert server.request_count == 2
+
+
+@pytest.mark.parametrize("use", USES)
+async def test_a_second_loop_waits_for_nothing_of_the_first(use, emulator):
+    """However busy a client is, it says at once that it belongs to another loop."""
+    limits = Limits(concurrency=1)
+    async with emulator.client(limits=limits) as client, client.stream("a cat"):
+        with pytest.raises(RuntimeError, match="make one client for each loop"):
+            await asyncio.to_thread(asyncio.run, asyncio.wait_for(use(client), 5))
+
+    assert emulator.request_count == 1
 
 
 @pytest.mark.parametrize("use", USES)
