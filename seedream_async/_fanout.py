@@ -74,6 +74,7 @@ class FanOut:
         self._savers: set[asyncio.Task[None]] = set()
         self._newcomer: asyncio.Task[None] | None = None  # a worker that has not begun
         self._pulling = False
+        self._puller: asyncio.Task[None] | None = None  # the worker that waits for the source
         self._open: dict[int, Errand] = {}  # pulled and not delivered, in the order of the source
         self._finished: deque[Errand] | None = None if ordered else deque()
         self._delivery: Any = None  # the generator of the results, while a block holds on to it
@@ -191,7 +192,10 @@ class FanOut:
         """Whether there is room for one more request, and nobody else is at the source."""
         if self._pulling or self._closed or len(self._open) >= self._window:
             return False
-        return not self._source.has_ended and (self._source.is_sized or not self._stop.is_total)
+        return not self._source.has_ended and self._may_go_on()
+
+    def _may_go_on(self) -> bool:
+        return self._source.is_sized or not self._stop.is_total
 
     async def _work(self) -> None:
         self._newcomer = None
@@ -219,13 +223,25 @@ class FanOut:
         """The next request, when it may be sent or has failed; nothing if there is none."""
         self._pulling = True
         try:
-            errand = await self._source.pull()
+            errand = await self._pull()
             if errand is not None:
                 self._open[errand.index] = errand
                 await self._step(errand, self._admit)
             return errand
         finally:
             self._pulling = False
+
+    async def _pull(self) -> Errand | None:
+        self._puller = asyncio.current_task()
+        try:
+            return await self._source.pull()
+        finally:
+            self._puller = None
+
+    def _stop_pulling(self) -> None:
+        """Wait no longer for a source that nothing more is to be sent of."""
+        if self._puller is not None and not self._may_go_on():
+            self._puller.cancel()
 
     async def _admit(self, errand: Errand) -> None:
         if errand.result is not None:  # the source's own error
@@ -258,6 +274,7 @@ class FanOut:
             await step(errand)
         except Exception as error:  # noqa: BLE001  one failed request never costs the others
             self._stop.learn(errand, error)
+            self._stop_pulling()
             errand.fail(error)
         except BaseException:
             errand.leave()

@@ -225,6 +225,45 @@ async def test_an_endless_source_is_left_when_it_is_pointless():
     assert 1 <= len(results) <= 2
 
 
+@pytest.mark.parametrize("ordered", [True, False], ids=["ordered", "as they finish"])
+async def test_a_source_that_waits_is_left_when_it_is_pointless(ordered):
+    """Nobody waits for a request that would not be sent."""
+    left = []
+
+    async def idle():
+        try:
+            yield "p"
+            await asyncio.Event().wait()
+        finally:
+            left.append(True)
+
+    async with asyncio.timeout(5):
+        [failure] = await Service(p=AuthenticationError("wrong key")).fan_out(
+            idle(), ordered=ordered
+        )
+
+    assert isinstance(failure.error, AuthenticationError)
+    assert left == [True]
+
+
+async def test_a_source_that_waits_is_not_left_for_one_failure():
+    """What concerns one request does not end the wait for the next one."""
+    failed = asyncio.Event()
+
+    async def idle():
+        yield "p0"
+        await failed.wait()
+        yield "p1"
+
+    async with Service(p0=RateLimitError("no")).fan_out(idle()) as results:
+        first = await anext(delivery := aiter(results))
+        failed.set()
+        second = await anext(delivery)
+
+    assert isinstance(first, Failure)
+    assert isinstance(second, Success)
+
+
 async def test_results_can_be_taken_once():
     """A second consumer would get a part of the results: it is refused."""
     results = Service().fan_out(prompts(3))
