@@ -34,6 +34,7 @@ class Call:
         self.attempts: tuple[Attempt, ...] = ()
         self.images = 0
         self.unfinished = False
+        self._askers: list[Callable[[], str | None]] = []
         self._number = number
         self._model = model
         self._report = report
@@ -70,6 +71,16 @@ class Call:
             self._report(
                 AttemptEnded(call=self._number, attempt=number, model=self._model, result=result)
             )
+
+    def ask_before_resending(self, why_not: Callable[[], str | None]) -> None:
+        """Ask *why_not* to send again what may be billed for each time."""
+        self._askers.append(why_not)
+
+    def why_not_resend(self, error: SeedreamError) -> str | None:
+        """Why there is to be no attempt after *error*, if there is a reason."""
+        if not isinstance(error, OutcomeUnknownError):
+            return None
+        return next(filter(None, (why_not() for why_not in self._askers)), None)
 
     def retry_scheduled(self, attempt: int, error: SeedreamError, wait: float) -> None:
         """Tell that there will be another attempt."""

@@ -171,7 +171,7 @@ class Calls:
             self._call(prepared) as call,
         ):
             began(call)
-            holding.call = call
+            holding.began(call)
 
             async def attempt(bounds: Bounds) -> ImagesResponse:
                 async with self._post(prepared, call, bounds) as stream:
@@ -194,7 +194,7 @@ class Calls:
             self._call(prepared) as call,
             contextlib.AsyncExitStack() as stack,
         ):
-            holding.call = call
+            holding.began(call)
             open_stream = partial(self._open, prepared, save, call, stack)
             events = await self._retried(turn, call, prepared, effort, open_stream)
             events.attempts = call.attempts
@@ -287,6 +287,7 @@ class Calls:
                 self._budget,
                 remaining=remaining,
                 on_retry=call.retry_scheduled,
+                why_not=call.why_not_resend,
             )
         except Exception as error:  # noqa: BLE001  whatever it is, a doubt stays one
             failure = call.failure(error)

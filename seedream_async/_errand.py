@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeAlias
 
 from ._allowance import Spend
@@ -36,21 +36,24 @@ class Watched(Protocol):
     @property
     def attempts(self) -> Sequence[Attempt]: ...
 
+    def ask_before_resending(self, why_not: Callable[[], str | None]) -> None: ...
+
 
 class Errand:
     """
     The *request* at *index* of the source, and how far it is.
 
-    *most* is held for it, *response* is its answer. It fails or succeeds once.
+    *most* is held for it, so many *times*, *response* is its answer. It fails or succeeds once.
     """
 
-    __slots__ = ("call", "index", "most", "request", "response", "result")
+    __slots__ = ("call", "index", "most", "request", "response", "result", "times")
 
     def __init__(self, index: int, request: Item | None) -> None:
         self.index = index
         self.request = request
         self.call: Watched | None = None
         self.most: Spend | None = None
+        self.times = 1
         self.response: ImagesResponse | None = None
         self.result: Result | None = None
 

@@ -6,9 +6,11 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeAlias, cast
 
+from ._allowance import Spend
 from ._errand import Errand, Stop, Watched, not_sent
 from ._errors import InvalidRequestError
 from ._models import ImagesResponse
@@ -217,7 +219,12 @@ class FanOut:
         """Count what came of *errand*, once."""
         most, errand.most = errand.most, None
         if self._purse is not None and most is not None:
-            self._purse.settle(most, errand.attempts, errand.response)
+            self._purse.settle(most, errand.attempts, errand.response, times=errand.times)
+
+    def _hold_again(self, errand: Errand, most: Spend) -> str | None:
+        why_not = None if self._purse is None else self._purse.hold_again(most)
+        errand.times += why_not is None
+        return why_not
 
     async def _next(self) -> Errand | None:
         """The next request, when it may be sent or has failed; nothing if there is none."""
@@ -261,10 +268,13 @@ class FanOut:
             if self._saves:
                 self._make_way()
 
+        def began(call: Watched) -> None:
+            errand.began(call)
+            if errand.most is not None:
+                call.ask_before_resending(partial(self._hold_again, errand, errand.most))
+
         try:
-            errand.succeed(
-                await self._generate(errand.index, errand.request, errand.began, answered)
-            )
+            errand.succeed(await self._generate(errand.index, errand.request, began, answered))
         finally:
             self._settle(errand)
 

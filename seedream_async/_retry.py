@@ -171,12 +171,15 @@ class _Course:
         self,
         policy: RetryPolicy,
         budget: Budget,
+        *,
         remaining: Callable[[], float],
         jitter: Callable[[], float],
         on_retry: Callable[[int, SeedreamError, float], None],
+        why_not: Callable[[SeedreamError], str | None],
     ) -> None:
         self._policy = policy
         self._budget = budget
+        self._why_not = why_not
         self._remaining = remaining
         self._jitter = jitter
         self._on_retry = on_retry
@@ -196,6 +199,8 @@ class _Course:
             state.upcoming_sleep,
             self._remaining(),
         )
+        if ending is None:
+            ending = self._why_not(_error_of(state))
         if ending is None and not self._budget.take():
             ending = "the retries that Limits allows are used up, as too little succeeds"
         self.ending = f": {ending}" if ending else ""
@@ -214,14 +219,18 @@ async def run(
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     jitter: Callable[[], float] = random.random,
     on_retry: Callable[[int, SeedreamError, float], None] = lambda *_: None,
+    why_not: Callable[[SeedreamError], str | None] = lambda _: None,
 ) -> _T:
     """
     Call *attempt* until it succeeds or *policy* ends; the last error is let through, with a note.
 
     *remaining* tells how many seconds there are to wait: a longer wait is not begun. *on_retry* is
-    told the number of the failed attempt, its error, and the wait that follows.
+    told the number of the failed attempt, its error, and the wait that follows. *why_not* has the
+    last word on an attempt that nothing else forbids: what it gives is why there is none.
     """
-    course = _Course(policy, budget, remaining, jitter, on_retry)
+    course = _Course(
+        policy, budget, remaining=remaining, jitter=jitter, on_retry=on_retry, why_not=why_not
+    )
     # An AsyncRetrying carries the state of one call: never share it.
     retrying = AsyncRetrying(
         retry=retry_if_exception(course.retry),

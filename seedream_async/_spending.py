@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol, Self
 
 from ._allowance import Allowance, PricePerImage, Spend, came_of, most_of
@@ -60,11 +61,24 @@ class Purse:
         self.currency = None
         return most_of(request, self._model, self._price, priced=False)
 
+    def hold_again(self, most: Spend) -> str | None:
+        """Hold *most* once more, for a request that may be billed twice; or tell why not."""
+        if not self.allowance.fits(most):
+            return "if it were billed twice, that might pass max_images or max_cost"
+        self.allowance = self.allowance.reserve(most)
+        return None
+
     def settle(
-        self, most: Spend, attempts: Sequence[Attempt], response: ImagesResponse | None
+        self,
+        most: Spend,
+        attempts: Sequence[Attempt],
+        response: ImagesResponse | None,
+        *,
+        times: int = 1,
     ) -> None:
-        """Put back what *most* has over what came of its request."""
-        self.allowance = self.allowance.settle(most, came_of(most, attempts, response))
+        """Put back what *most*, held so many *times*, has over what came of its request."""
+        came = came_of(most, attempts, response)
+        self.allowance = self.allowance.settle(most.times(times), came)
         self._settled.set()
 
     def holding(self, request: GenerateRequest) -> Holding:
@@ -89,17 +103,20 @@ class Called(Protocol):
     @property
     def attempts(self) -> Sequence[Attempt]: ...
 
+    def ask_before_resending(self, why_not: Callable[[], str | None]) -> None: ...
+
 
 class Holding:
-    """What one call holds of a purse. *call* and *response* tell what came of it."""
+    """What one call holds of a purse. Its call and *response* tell what came of it."""
 
-    __slots__ = ("_most", "_purse", "_request", "call", "response")
+    __slots__ = ("_call", "_most", "_purse", "_request", "_times", "response")
 
     def __init__(self, purse: Purse, request: GenerateRequest) -> None:
         self._purse = purse
         self._request = request
         self._most: Spend | None = None
-        self.call: Called | None = None
+        self._times = 1
+        self._call: Called | None = None
         self.response: ImagesResponse | None = None
 
     async def __aenter__(self) -> Self:
@@ -107,9 +124,20 @@ class Holding:
             self._most = await self._purse.reserve(self._request)
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        attempts = () if self.call is None else self.call.attempts
+    def began(self, call: Called) -> None:
+        """Note the call that it is for."""
+        self._call = call
         if self._most is not None:
-            self._purse.settle(self._most, attempts, self.response)
+            call.ask_before_resending(partial(self._hold_again, self._most))
+
+    def _hold_again(self, most: Spend) -> str | None:
+        why_not = self._purse.hold_again(most)
+        self._times += why_not is None
+        return why_not
+
+    async def __aexit__(self, *_: object) -> None:
+        attempts = () if self._call is None else self._call.attempts
+        if self._most is not None:
+            self._purse.settle(self._most, attempts, self.response, times=self._times)
         elif attempts:
             self._purse.count(self._request, attempts, self.response)

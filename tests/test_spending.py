@@ -11,6 +11,8 @@ from seedream_async import (
     GenerateRequest,
     InvalidRequestError,
     Limits,
+    OutcomeUnknownError,
+    RetryPolicy,
     Success,
     estimate,
 )
@@ -215,6 +217,45 @@ async def test_a_price_that_nobody_knows(emulator, limits):
 
         assert client.stats().cost is None
         assert client.stats().currency is None
+
+
+LIMITS = {
+    "client": (Limits(max_images=3), {}),
+    "fan-out": (Limits(), {"max_images": 3}),
+    "both": (Limits(max_images=3), {"max_images": 3}),
+    "cost": (Limits(max_cost=3, price=(1, "USD")), {}),
+}
+
+
+@pytest.mark.parametrize(("limits", "options"), LIMITS.values(), ids=LIMITS)
+async def test_no_budget_is_passed_by_sending_again(limits, options, emulator):
+    """What may be billed twice is sent again only if the budget has room for that too."""
+    policy = RetryPolicy(resend_unknown=True, wait_initial=0)
+    emulator.cut_next(times=9)
+
+    async with emulator.client(limits=limits, retry=policy) as client:
+        results = await client.generate_many(["a cat"] * 2, concurrency=1, **options)
+
+    assert [type(result.error) for result in results] == [OutcomeUnknownError, BudgetReachedError]
+    assert results[0].error.__notes__ == [
+        "gave up after attempt 3: if it were billed twice, that might pass max_images or max_cost"
+    ]
+    assert emulator.images_billed == 3
+
+
+@pytest.mark.parametrize(("limits", "options"), LIMITS.values(), ids=LIMITS)
+async def test_who_is_sent_again_gives_back_what_is_left(limits, options, emulator):
+    """Each attempt in doubt counts once, and what was refused besides does not."""
+    policy = RetryPolicy(resend_unknown=True, wait_initial=0)
+    emulator.cut_next()
+    emulator.fail_next(status=429, retry_after=0)
+
+    async with emulator.client(limits=limits, retry=policy) as client:
+        results = await client.generate_many(["a cat"] * 3, concurrency=1, **options)
+
+    assert [type(result) for result in results] == [Success, Success, Failure]
+    assert isinstance(results[2].error, BudgetReachedError)
+    assert emulator.images_billed == 3
 
 
 @pytest.mark.parametrize("value", [-1, 1.5, True, "9"])
