@@ -126,9 +126,11 @@ class FanOut:
 
     async def aclose(self) -> None:
         """Cancel what is in flight, and wait until it is gone."""
+        tasks = (*self._workers, *self._savers)
+        if asyncio.current_task() in tasks:  # it would wait for itself
+            raise RuntimeError("the source of a fan-out cannot close it: let it end")
         self._closed = True
         self._news.set()
-        tasks = (*self._workers, *self._savers)
         for task in tasks:
             task.cancel()
         try:
@@ -194,10 +196,7 @@ class FanOut:
         """Whether there is room for one more request, and nobody else is at the source."""
         if self._pulling or self._closed or len(self._open) >= self._window:
             return False
-        return not self._source.has_ended and self._may_go_on()
-
-    def _may_go_on(self) -> bool:
-        return self._source.is_sized or not self._stop.is_total
+        return not self._source.has_ended and (self._source.is_sized or not self._stop.is_total)
 
     async def _work(self) -> None:
         self._newcomer = None
@@ -247,7 +246,8 @@ class FanOut:
 
     def _stop_pulling(self) -> None:
         """Wait no longer for a source that nothing more is to be sent of."""
-        if self._puller is not None and not self._may_go_on():
+        pointless = self._stop.is_total and not self._source.is_sized
+        if self._puller is not None and pointless:
             self._puller.cancel()
 
     async def _admit(self, errand: Errand) -> None:

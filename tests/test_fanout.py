@@ -329,6 +329,22 @@ async def test_a_generator_that_feeds_itself_is_refused():
     assert next(itself) == "p0"
 
 
+async def test_a_source_cannot_close_its_own_fan_out():
+    """It would wait for itself: that is refused, and reported as any error of a source."""
+    service = Service()
+
+    async def source():
+        yield "p0"
+        await fan_out.aclose()
+
+    fan_out = service.fan_out(source())
+    async with asyncio.timeout(5):
+        first, second = await fan_out
+
+    assert isinstance(first, Success)
+    assert "cannot close it" in str(second.error)
+
+
 async def test_ordered_results_come_in_input_order():
     """The first request may be the slowest: its result comes first all the same."""
     service, first = Service(), asyncio.Event()
