@@ -148,6 +148,8 @@ class Turn:
         self._traffic.images += images
         if complete:
             self._used(images)
+        else:
+            self._traffic.unknown_outcomes += 1
 
     def _used(self, images: int) -> None:
         self._traffic.gate.used(self._images, images, self._granted_at)

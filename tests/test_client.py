@@ -684,6 +684,14 @@ def test_a_turn_that_comes_too_late_is_not_taken():
     assert run_virtually(run(), SocketLoop) == (RateLimitError, 5)
 
 
+async def test_a_stream_that_is_left_is_an_unknown_outcome(client):
+    """The figures tell that what was still to come may be billed."""
+    async with client.stream("a cat", max_images=4, sequential_image_generation="auto") as events:
+        await anext(events)
+
+    assert (client.stats().images, client.stats().unknown_outcomes) == (1, 1)
+
+
 async def test_calls_share_their_retries(emulator):
     """When too little succeeds, a client stops trying again; a success lets it."""
     emulator.fail_next(status=429, retry_after=0, times=3)
