@@ -138,10 +138,10 @@ class Stats:
     What a client is doing, and has done since it was made.
 
     Of the calls that hold no request in flight, some wait for a slot (*concurrency* is the number
-    of slots now), some for the rate, some for the end of a pause, which comes in *paused_for*
-    seconds. *images_per_minute* tells what was asked for in the last minute and neither refused
-    nor known to be fewer; *found_limit* is the rate that the account seems to have, once it has
-    refused something.
+    of slots now), some for the rate, some for the end of a pause: everybody's, which comes in
+    *paused_for* seconds, or their own between two attempts. *images_per_minute* tells what was
+    asked for in the last minute and neither refused nor known to be fewer; *found_limit* is the
+    rate that the account seems to have, once it has refused something.
 
     *requests* were sent, *retries* of them not for the first time. *unknown_outcomes* may be
     billed besides the *images*. *cost* is an estimate in *currency*, missing if no price is known.

@@ -27,6 +27,7 @@ class Traffic:
         self.shared = Shared(limits.limiter)
         self.slots = Slots(lambda: self._width.value)
         self.images = self.requests = self.retries = self.unknown_outcomes = 0
+        self.resting = 0  # calls between two attempts
         self._width = Width(limits.concurrency)
 
     def turn(self, images: int) -> Turn:
@@ -39,10 +40,10 @@ class Traffic:
         waiting, shared = self.gate.waiting, self.shared.waiting
         paused = max(0.0, self.gate.paused_until - now)
         return Stats(
-            in_flight=self.slots.taken - waiting - shared,
+            in_flight=self.slots.taken - waiting - shared - self.resting,
             waiting_for_slot=self.slots.waiting,
             waiting_for_rate=shared + (0 if paused else waiting),
-            waiting_for_pause=waiting if paused else 0,
+            waiting_for_pause=self.resting + (waiting if paused else 0),
             paused_for=paused,
             concurrency=self._width.value,
             images_per_minute=self.gate.passed.total(now),
@@ -83,13 +84,14 @@ class Turn:
     After `admitted` comes `answered` or `failed`, and after the last of these `made`.
     """
 
-    __slots__ = ("_error", "_granted_at", "_images", "_traffic")
+    __slots__ = ("_error", "_granted_at", "_images", "_rests", "_traffic")
 
     def __init__(self, traffic: Traffic, images: int) -> None:
         self._traffic = traffic
         self._images = images
         self._granted_at = -math.inf
         self._error: Exception | None = None
+        self._rests = False
 
     async def __aenter__(self) -> Self:
         await self._traffic.slots.take()
@@ -97,7 +99,12 @@ class Turn:
 
     async def __aexit__(self, *_: object) -> None:
         self._error = None
+        self._rest(False)
         self._traffic.slots.give()
+
+    def _rest(self, rests: bool) -> None:
+        self._traffic.resting += rests - self._rests
+        self._rests = rests
 
     async def admitted(self, left: float) -> None:
         """
@@ -118,7 +125,15 @@ class Turn:
         self._traffic.requests += 1
 
     async def _enter(self) -> None:
-        await self._traffic.shared.acquire(self._images)
+        self._rest(False)
+        try:
+            await self._traffic.shared.acquire(self._images)
+            await self._enter_gate()
+        except BaseException:
+            self._rest(True)
+            raise
+
+    async def _enter_gate(self) -> None:
         try:
             self._granted_at = await self._traffic.gate.enter(self._images)
         except BaseException:
@@ -133,6 +148,7 @@ class Turn:
         """Note what became of the attempt, and learn from it."""
         if isinstance(error, Exception):
             self._error = error
+        self._rest(True)
         if fate == "never sent":
             self._traffic.requests -= 1
             self._traffic.gate.unused(self._images, self._granted_at)

@@ -398,7 +398,7 @@ def test_a_later_attempt_waits_no_longer_than_is_left():
             with pytest.raises(RateLimitError) as caught:
                 await turn.admitted(20.0)
             assert caught.value is error
-            at, waiting = now(), traffic.stats().waiting_for_pause
+            at, waiting = now(), traffic.gate.waiting
             await turn.admitted(math.inf)
         return at, waiting, now(), traffic.stats()
 
@@ -406,6 +406,49 @@ def test_a_later_attempt_waits_no_longer_than_is_left():
 
     assert (at, waiting, end) == (20, 0, 60)
     assert (stats.requests, stats.retries) == (2, 1)
+
+
+@pytest.mark.parametrize("fate", ["refused", "never sent", "unknown"])
+def test_who_rests_between_two_attempts_is_not_in_flight(fate):
+    """A call that waits for its next attempt has nothing on its way."""
+
+    def seen():
+        stats = traffic.stats()
+        return stats.in_flight, stats.waiting_for_pause
+
+    async def run():
+        async with traffic.turn(1) as turn:
+            yield seen()
+            await turn.admitted(math.inf)
+            yield seen()
+            turn.failed(OutcomeUnknownError("no"), fate, POLICY)
+            yield seen()
+            await turn.admitted(math.inf)
+            yield seen()
+            turn.failed(OutcomeUnknownError("no"), fate, POLICY)
+        yield seen()
+
+    async def listed():
+        return [pair async for pair in run()]
+
+    traffic = steady()
+
+    assert run_virtually(listed()) == [(1, 0), (1, 0), (0, 1), (1, 0), (0, 0)]
+
+
+def test_who_rests_after_its_limiter_failed_is_not_in_flight():
+    """So it is if nothing was sent at all."""
+
+    async def run():
+        traffic = steady(limiter=Limiter(LookupError("gone")))
+        async with traffic.turn(1) as turn:
+            with pytest.raises(APIConnectionError):
+                await turn.admitted(math.inf)
+            return traffic.stats()
+
+    stats = run_virtually(run())
+
+    assert (stats.in_flight, stats.waiting_for_pause) == (0, 1)
 
 
 class Limiter(RateLimiter):
