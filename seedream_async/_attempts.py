@@ -34,6 +34,7 @@ class Call:
         self.attempts: tuple[Attempt, ...] = ()
         self.images = 0
         self.unfinished = False
+        self._check: Callable[[], None] = lambda: None
         self._askers: list[Callable[[], str | None]] = []
         self._number = number
         self._model = model
@@ -61,6 +62,7 @@ class Call:
         self._sent = False
         failure: BaseException | None = None
         try:
+            self._check()
             return await send()
         except BaseException as exc:
             failure = exc
@@ -71,6 +73,10 @@ class Call:
             self._report(
                 AttemptEnded(call=self._number, attempt=number, model=self._model, result=result)
             )
+
+    def ask_before_sending(self, check: Callable[[], None]) -> None:
+        """Let *check* raise if there must not be another attempt."""
+        self._check = check
 
     def ask_before_resending(self, why_not: Callable[[], str | None]) -> None:
         """Ask *why_not* to send again what may be billed for each time."""

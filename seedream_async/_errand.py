@@ -36,6 +36,8 @@ class Watched(Protocol):
     @property
     def attempts(self) -> Sequence[Attempt]: ...
 
+    def ask_before_sending(self, check: Callable[[], None]) -> None: ...
+
     def ask_before_resending(self, why_not: Callable[[], str | None]) -> None: ...
 
 
@@ -134,6 +136,11 @@ class Stop:
         model = request.model or self._model
         self._asked.add(model)
         return self._error or self._refused.get(model)
+
+    def check(self, request: GenerateRequest) -> None:
+        """Raise if *request* would meet what another met."""
+        if cause := self.why_not(request):
+            raise not_sent(cause)
 
     def learn(self, errand: Errand, error: Exception) -> None:
         """Take note of the *error* that *errand* met."""

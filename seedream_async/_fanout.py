@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self, TypeAlias, cast
 
 from ._allowance import Spend
-from ._errand import Errand, Stop, Watched, not_sent
+from ._errand import Errand, Stop, Watched
 from ._errors import InvalidRequestError
 from ._models import ImagesResponse
 from ._pulling import Pulled, Source
@@ -254,13 +254,13 @@ class FanOut:
         if errand.result is not None:  # the source's own error
             return
         errand.request = request = GenerateRequest.of(errand.request)  # type: ignore[arg-type]
-        if cause := self._stop.why_not(request):
-            errand.fail(not_sent(cause))
-        elif self._purse is not None:
+        self._stop.check(request)
+        if self._purse is not None:
             errand.most = await self._purse.reserve(request)
 
     async def _answer(self, errand: Errand) -> None:
-        assert isinstance(errand.request, GenerateRequest)  # noqa: S101  as it was admitted
+        request = errand.request
+        assert isinstance(request, GenerateRequest)  # noqa: S101  as it was admitted
 
         def answered(response: ImagesResponse) -> None:
             errand.response = response
@@ -270,11 +270,12 @@ class FanOut:
 
         def began(call: Watched) -> None:
             errand.began(call)
+            call.ask_before_sending(partial(self._stop.check, request))
             if errand.most is not None:
                 call.ask_before_resending(partial(self._hold_again, errand, errand.most))
 
         try:
-            errand.succeed(await self._generate(errand.index, errand.request, began, answered))
+            errand.succeed(await self._generate(errand.index, request, began, answered))
         finally:
             self._settle(errand)
 

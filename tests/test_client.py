@@ -692,6 +692,37 @@ async def test_a_stream_that_is_left_is_an_unknown_outcome(client):
     assert (client.stats().images, client.stats().unknown_outcomes) == (1, 1)
 
 
+def test_who_waits_when_it_becomes_pointless_is_not_sent(tmp_path):
+    """What waits for its turn when the disk is found to be full is not paid for."""
+
+    def path(_):
+        return tmp_path / ("x" * 300)
+
+    async def run():
+        async with (
+            Emulator() as emulator,
+            emulator.client(limits=Limits(requests_per_minute=6)) as client,
+        ):
+            results = await client.generate_many(["a cat"] * 40, save_to=path)
+            return [str(result.error) for result in results], emulator.images_billed
+
+    errors, billed = run_virtually(run(), SocketLoop)
+
+    assert sum("not sent" in error for error in errors) == 40 - billed
+    assert billed <= 3
+
+
+async def test_who_waits_for_a_slot_when_it_becomes_pointless_is_not_sent(emulator):
+    """A wrong key is shown as often as the slots of the client allow, not as the fan-out is wide."""
+    async with AsyncSeedream(
+        api_key="sk-wrong-key", base_url=emulator.base_url, limits=Limits(concurrency=2)
+    ) as client:
+        results = await client.generate_many(["a cat"] * 40, concurrency=40)
+
+    assert emulator.request_count <= 4
+    assert len(results) == 40
+
+
 async def test_calls_share_their_retries(emulator):
     """When too little succeeds, a client stops trying again; a success lets it."""
     emulator.fail_next(status=429, retry_after=0, times=3)

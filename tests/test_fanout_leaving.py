@@ -39,6 +39,9 @@ class Call:
 
     attempts = ()
 
+    def ask_before_sending(self, check):
+        check()
+
 
 class Service:
     """Answers each request after as many turns of the loop as its prompt says, and saves it."""
