@@ -246,8 +246,7 @@ class FanOut:
 
     def _stop_pulling(self) -> None:
         """Wait no longer for a source that nothing more is to be sent of."""
-        pointless = self._stop.is_total and not self._source.is_sized
-        if self._puller is not None and pointless:
+        if self._puller is not None and self._stop.is_total and not self._source.is_sized:
             self._puller.cancel()
 
     async def _admit(self, errand: Errand) -> None:
