@@ -74,6 +74,14 @@ class FileWriter:
         with storage_errors(self._place.folder, _LOST):
             return await in_thread(self._part.read, self._arrived.size) + self._buffer
 
+    async def withdraw(self) -> None:
+        """Hold in memory what has arrived, and leave nothing of it on the disk."""
+        content, part = await self.take_back(), self._part
+        self._begin()
+        self.keep(content)
+        if part.begun:
+            await surely_in_thread(part.discard)
+
     async def restart(self) -> None:
         """Forget what has arrived."""
         await self.discard()
@@ -106,7 +114,6 @@ class FileWriter:
     async def _flush(self) -> None:
         if self._buffer:
             await self._on_disk(self._take)
-            self._buffer = bytearray()
 
     async def _on_disk(self, function: Callable[[], _T]) -> _T:
         with storage_errors(self._place.folder, _NOT_LOST):
@@ -117,6 +124,8 @@ class FileWriter:
             self._place.make_folder()
         self._part.write(self._buffer)
         self._arrived.add(self._buffer)
+        # Here, as a flush that is cancelled ends all the same: no byte may count twice.
+        self._buffer = bytearray()
 
     def _keep(self) -> SavedImage:
         sniffed = self._arrived.judge()
