@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import threading
 
 import pytest
@@ -311,6 +312,28 @@ async def test_one_image_of_a_group_has_no_room(tmp_path, monkeypatch):
     assert caught.value.image in response.images
     assert len(response.files) == 2
     assert len(names(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("moment", ["write", "finish"])
+async def test_a_folder_that_is_removed(tmp_path, monkeypatch, moment):
+    """An image whose file lost its name is read back from what is still open."""
+    folder = tmp_path / "cats"
+    real = getattr(_partfile.PartFile, moment)
+
+    def step(self, *piece):
+        if moment == "finish":
+            shutil.rmtree(folder)
+        real(self, *piece)
+        if moment == "write":
+            shutil.rmtree(folder, ignore_errors=True)
+
+    monkeypatch.setattr(_partfile.PartFile, moment, step)
+
+    with pytest.raises(StorageError, match="No such file") as caught:
+        await generate(folder, answer(item(LARGE)))
+
+    assert caught.value.image.b64_json == text_of(LARGE)
+    assert names(tmp_path) == []
 
 
 async def test_a_disk_that_gives_nothing_back(tmp_path, fill_disk, monkeypatch):
