@@ -46,7 +46,7 @@ class FileWriter:
 
     def __init__(self, place: Place) -> None:
         self._place = place
-        self.published = False
+        self.saved: SavedImage | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -102,13 +102,12 @@ class FileWriter:
         if place is not None:
             self._place = place
             await self._on_disk(place.make_folder)
-        saved = await self._on_disk(self._keep)
-        self.published = True
-        return saved
+        self.saved = await self._on_disk(self._keep)
+        return self.saved
 
     async def discard(self) -> None:
         """Leave nothing, unless it is published."""
-        if self._part.begun and not self.published:
+        if self._part.begun and not self.saved:
             await surely_in_thread(self._part.discard)
 
     async def _flush(self) -> None:

@@ -288,6 +288,39 @@ async def test_left_while_the_disk_works(tmp_path, monkeypatch, refused):
     assert names(tmp_path) == []
 
 
+async def test_left_when_one_of_a_group_is_saved(tmp_path, monkeypatch):
+    """The one is told as a file, the other given back."""
+    began, released = threading.Event(), threading.Event()
+    real, finished = _partfile.PartFile.finish, []
+
+    def finish(self):
+        finished.append(self)
+        if len(finished) == 2:
+            began.set()
+            assert released.wait(5)
+        real(self)
+
+    monkeypatch.setattr(_partfile.PartFile, "finish", finish)
+    monkeypatch.setattr(_saving, "WIDTH", 1)
+    async with (
+        Api(answer(item(SMALL), item(LARGE))) as api,
+        AsyncSeedream(api_key="k", base_url=api.url) as client,
+        client.generate_many(["a cat"], save_to=tmp_path) as results,
+    ):
+        waiting = asyncio.create_task(anext(aiter(results)))
+        await asyncio.to_thread(began.wait, 5)
+        waiting.cancel()
+        while not all(saver.cancelling() for saver in results._savers):
+            await asyncio.sleep(0)
+        released.set()
+        await asyncio.wait([waiting])
+
+    [failure] = results.undelivered
+    response = failure.error.response
+    assert [file.path.name for file in response.files] == names(tmp_path) == ["000000-1.jpeg"]
+    assert [image.b64_json for image in response.images] == [None, text_of(LARGE)]
+
+
 async def test_one_image_of_a_group_has_no_room(tmp_path, monkeypatch):
     """The others are saved, and the error carries the one that is not."""
     real = _partfile.PartFile.finish
