@@ -65,10 +65,12 @@ class PartFile:
             return b""
         if self._descriptor is None:
             return (self._created or self._path).read_bytes()[:size]
-        # Somebody may have removed the name. It leaves the descriptor where the next piece goes.
+        # Somebody may have removed the name.
         with open(self._descriptor, "rb", closefd=False) as file:
             file.seek(0)
-            return file.read(size)
+            content = file.read(size)
+        os.lseek(self._descriptor, size, os.SEEK_SET)  # where the next piece goes
+        return content
 
     def finish(self) -> None:
         """Put the content on the disk for good. Network folders may refuse it as late as here."""
