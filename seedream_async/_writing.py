@@ -79,8 +79,7 @@ class FileWriter:
         content, part = await self.take_back(), self._part
         self._begin()
         self.keep(content)
-        if part.begun:
-            await surely_in_thread(part.discard)
+        await surely_in_thread(part.discard)
 
     async def restart(self) -> None:
         """Forget what has arrived."""
