@@ -52,6 +52,7 @@ class Fetch:
                 self._note(stream.headers)
             await self._receive(stream, file)
         self._tag = None  # what is wrong with all bytes is not mended by the rest
+        self._check_length(file.size)
         await file.check(self._crc64)
 
     def _wanted(self, size: int) -> Mapping[str, str]:
@@ -73,11 +74,10 @@ class Fetch:
     def _check_rest(self, stream: LinkStream, size: int) -> None:
         """Raise unless *stream* is the rest of what there is; then the next attempt begins anew."""
         match = _RANGE.fullmatch(stream.headers.get("content-range", ""))
-        if (
-            stream.status == 206
-            and match
-            and (int(match[1]), int(match[2])) == (size, self._length)
-        ):
+        # Stores that ignore If-Match tell at least of what object they send the rest.
+        same = stream.headers.get("etag", self._tag) == self._tag
+        fits = match and (int(match[1]), int(match[2])) == (size, self._length)
+        if stream.status == 206 and same and fits:
             return
         self._tag = None
         host = _links.host_of(self._link)
@@ -86,6 +86,16 @@ class Fetch:
             f"is not to be had ({stream.status})",
             host=host,
             status_code=stream.status,
+            retryable=True,
+        )
+
+    def _check_length(self, size: int) -> None:
+        if self._length in (None, size):
+            return
+        host = _links.host_of(self._link)
+        raise IncompleteDownloadError(
+            f"{size} bytes came from {host} for an image of {self._length}",
+            host=host,
             retryable=True,
         )
 

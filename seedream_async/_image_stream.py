@@ -13,6 +13,7 @@ from ._fetching import check_status
 from ._link_transport import LinkTransport
 from ._threads import in_thread
 
+_MISUSED = "the bytes of an image can be taken once, inside the block"
 _SLICE = 512 * 1024  # characters of base64 decoded at once; a multiple of four
 
 
@@ -25,7 +26,7 @@ class ImageStream:
     """
 
     def __init__(self, chunks: AsyncGenerator[bytes, None], headers: Mapping[str, str]) -> None:
-        self._chunks = chunks
+        self._chunks = _Chunks(chunks)
         self._gone = False
         self.headers: Mapping[str, str] = MappingProxyType(dict(headers))
 
@@ -41,7 +42,7 @@ class ImageStream:
     def iter_chunks(self) -> AsyncIterator[bytes]:
         """The bytes, as they arrive. Raises `DownloadError` if they break off."""
         if self._gone:
-            raise RuntimeError("the bytes of an image can be taken once, inside the block")
+            raise RuntimeError(_MISUSED)
         self._gone = True
         return self._chunks
 
@@ -53,6 +54,27 @@ class ImageStream:
         """Give up what has not been taken. Leaving the block does so too."""
         self._gone = True
         await self._chunks.aclose()
+
+
+class _Chunks(AsyncIterator[bytes]):
+    """What *source* gives. If it is closed before its end, that is no end: it must be noticed."""
+
+    def __init__(self, source: AsyncGenerator[bytes, None]) -> None:
+        self._source = source
+        self._closed = self._ended = False
+
+    async def __anext__(self) -> bytes:
+        chunk = await anext(self._source, None)
+        if chunk is not None:
+            return chunk
+        if self._closed and not self._ended:
+            raise RuntimeError(_MISUSED)
+        self._ended = True
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        self._closed = True
+        await self._source.aclose()
 
 
 @contextlib.asynccontextmanager

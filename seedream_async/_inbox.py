@@ -63,13 +63,14 @@ class Inbox:
         return response
 
     async def give_back(self, response: ImagesResponse) -> ImagesResponse:
-        """*response* with the base64 of what is not published, for who leaves before it is."""
+        """*response* with the files, or the base64 of what is in none, for who leaves early."""
         data = list(response.data)
         for index, file in self.files.items():
             with contextlib.suppress(StorageError):
-                if not file.published:
+                if not file.saved:
                     data[index] = evolve(data[index], b64_json=await base64_of(file))
-        return evolve(response, data=tuple(data))
+        saved = (file.saved for _, file in sorted(self.files.items()) if file.saved)
+        return evolve(response, data=tuple(data), files=tuple(saved))
 
 
 async def base64_of(file: FileWriter) -> str:

@@ -55,6 +55,9 @@ _DOTS = re.compile(r"(\.\.?)(?:/|(?=[?#])|\Z)")
 _WORD = re.compile(r"[^\s\"<>]+")
 _LINK = re.compile(r"https?:(?:\\?/){2}", re.IGNORECASE)
 _QUERY = re.compile(r"\?|\\u003f", re.IGNORECASE)
+_INLINE = re.compile(
+    r"(data:[\w.+-]{1,40}/[\w.+-]{1,40}(?:;[\w=-]{1,40}){0,3},)[^\s\"<>…]+", re.IGNORECASE
+)
 _SECRET = re.compile(
     r"((?:signature|credential|security-token)(?:=|%(?:25)*3d|\\u003d))[^\s&\"<>\\…]+",
     re.IGNORECASE,
@@ -187,8 +190,10 @@ def name_of(link: str) -> str:
 
 
 def redacted(text: str) -> str:
-    """*text* with the query of every link in it replaced by an ellipsis, and stray signatures."""
-    return _SECRET.sub(r"\1…", _WORD.sub(_without_query, text))
+    """
+    *text* with an ellipsis for the query of every link in it, stray signatures, and inline data.
+    """
+    return _SECRET.sub(r"\1…", _WORD.sub(_without_query, _INLINE.sub(r"\1…", text)))
 
 
 def _without_query(word: re.Match[str]) -> str:

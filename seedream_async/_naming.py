@@ -100,6 +100,7 @@ class _Asked:
             raise _unnamed(f"the function save_to raised {type(exc).__name__} for {about}") from exc
         try:
             stem, suffix = _templates.split_suffix(_files.checked_file(path))
+            _files.checked_file(stem)  # of out/.png nothing is left but the folder
         except (TypeError, ValueError) as exc:
             raise _unnamed(f"what save_to gave for {about} is no file: {exc}") from exc
         return _place(Path(stem), suffix, within=Path())

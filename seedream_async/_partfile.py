@@ -21,7 +21,7 @@ _NAME = re.compile(r"\.[A-Za-z0-9._-]*\.[0-9]+-[0-9a-f]{8}\.part")
 _LABEL_LENGTH = 40
 _SWEEPING_TIME = 0.2  # seconds: a local disk lists some 300,000 names in it
 # Exclusive creation follows no symbolic link. Without O_BINARY, Windows translates line ends.
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 _NOT_HERE = {errno.EPERM, errno.EACCES, errno.EINVAL}
 _NOT_HERE |= {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 # What file systems without hard links say to os.link: Windows EINVAL, Android EACCES.
@@ -61,12 +61,22 @@ class PartFile:
 
     def read(self, size: int) -> bytes:
         """The first *size* bytes of the content, published or not."""
-        return (self._created or self._path).read_bytes()[:size] if size else b""
+        if not size:
+            return b""
+        if self._descriptor is None:
+            return (self._created or self._path).read_bytes()[:size]
+        # Somebody may have removed the name.
+        with open(self._descriptor, "rb", closefd=False) as file:
+            file.seek(0)
+            content = file.read(size)
+        os.lseek(self._descriptor, size, os.SEEK_SET)  # where the next piece goes
+        return content
 
     def finish(self) -> None:
         """Put the content on the disk for good. Network folders may refuse it as late as here."""
         assert self._descriptor is not None  # noqa: S101  written to before
         os.fsync(self._descriptor)
+        os.stat(self._path)  # noqa: PTH116  with its name gone, the descriptor is all there is
         self._close()
 
     def publish(self, target: Path, *, overwrite: bool) -> None:

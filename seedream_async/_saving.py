@@ -123,7 +123,7 @@ class Saver:
     async def _opened(
         self, image: Image, stack: contextlib.AsyncExitStack, *, trusted: bool
     ) -> ImageStream:
-        if image.b64_json is not None:
+        if image.b64_json:
             return await stack.enter_async_context(open_base64(image.b64_json))
         outward = self._outward and not trusted
         return await self._retried(
@@ -145,9 +145,10 @@ class Saver:
                 with contextlib.suppress(DownloadError, StorageError):
                     return await file.publish(place)
                 # Nothing is lost: what is wrong with it is told as of any other.
+                # Held there too, for who may leave while it is tried again.
+                await file.withdraw()
                 image = evolve(image, b64_json=await base64_of(file))
-                await file.discard()
-            if image.b64_json is not None:
+            if image.b64_json:
                 return await _writing.save(decoded(image.b64_json), place)
             async with _writing.writing(place) as new:
                 outward = self._outward and not trusted

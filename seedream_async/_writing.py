@@ -46,7 +46,7 @@ class FileWriter:
 
     def __init__(self, place: Place) -> None:
         self._place = place
-        self.published = False
+        self.saved: SavedImage | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -74,6 +74,13 @@ class FileWriter:
         with storage_errors(self._place.folder, _LOST):
             return await in_thread(self._part.read, self._arrived.size) + self._buffer
 
+    async def withdraw(self) -> None:
+        """Hold in memory what has arrived, and leave nothing of it on the disk."""
+        content, part = await self.take_back(), self._part
+        self._begin()
+        self.keep(content)
+        await surely_in_thread(part.discard)
+
     async def restart(self) -> None:
         """Forget what has arrived."""
         await self.discard()
@@ -94,19 +101,17 @@ class FileWriter:
         if place is not None:
             self._place = place
             await self._on_disk(place.make_folder)
-        saved = await self._on_disk(self._keep)
-        self.published = True
-        return saved
+        self.saved = await self._on_disk(self._keep)
+        return self.saved
 
     async def discard(self) -> None:
         """Leave nothing, unless it is published."""
-        if self._part.begun and not self.published:
+        if self._part.begun and not self.saved:
             await surely_in_thread(self._part.discard)
 
     async def _flush(self) -> None:
         if self._buffer:
             await self._on_disk(self._take)
-            self._buffer = bytearray()
 
     async def _on_disk(self, function: Callable[[], _T]) -> _T:
         with storage_errors(self._place.folder, _NOT_LOST):
@@ -117,6 +122,8 @@ class FileWriter:
             self._place.make_folder()
         self._part.write(self._buffer)
         self._arrived.add(self._buffer)
+        # Here, as a flush that is cancelled ends all the same: no byte may count twice.
+        self._buffer = bytearray()
 
     def _keep(self) -> SavedImage:
         sniffed = self._arrived.judge()

@@ -41,9 +41,10 @@ def broken(*headers, tag='"a"'):
     return whole(*headers, tag=tag)[: HALF - len(JPEG)]
 
 
-def rest(start=HALF, total=len(JPEG)):
-    headers = f"Content-Range: bytes {start}-{len(JPEG) - 1}/{total}", 'ETag: "a"'
-    return head("206 Partial Content", len(JPEG) - start, *headers) + JPEG[start:]
+def rest(start=HALF, total=len(JPEG), tag='"a"', more=b""):
+    headers = f"Content-Range: bytes {start}-{len(JPEG) - 1}/{total}", f"ETag: {tag}"
+    body = JPEG[start:] + more
+    return head("206 Partial Content", len(body), *headers) + body
 
 
 class Store:
@@ -94,6 +95,8 @@ async def test_goes_on_where_it_broke_off(tmp_path):
         pytest.param(head("416 Range Not Satisfiable", 0), id="shorter now"),
         pytest.param(rest(start=HALF - 1), id="another range"),
         pytest.param(rest(total=len(JPEG) + 1), id="another length"),
+        pytest.param(rest(tag='"b"'), id="of another object"),
+        pytest.param(rest(more=b"more"), id="more than the rest"),
         pytest.param(head("206 Partial Content", 1) + b"x", id="no range told"),
     ],
 )
@@ -103,6 +106,7 @@ async def test_begins_anew_when_the_rest_is_not_to_be_had(tmp_path, answer):
         saved = await download(store, tmp_path)
 
     assert saved.path.read_bytes() == JPEG
+    assert len(store.asked) == 3
     assert "Range" not in store.asked[2]
 
 
@@ -147,6 +151,16 @@ async def test_gives_up_and_names_both_sizes(tmp_path):
             await download(store, tmp_path, attempts=3)
 
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_more_bytes_than_announced(tmp_path):
+    """The error names both sizes."""
+    async with Store(broken(), rest(more=b"more")) as store:
+        with pytest.raises(IncompleteDownloadError) as caught:
+            await download(store, tmp_path, attempts=2)
+
+    told = f"{len(JPEG) + 4} bytes came from 127.0.0.1 for an image of {len(JPEG)}"
+    assert str(caught.value) == told
 
 
 async def test_an_image_without_an_end_is_fetched_again(tmp_path):

@@ -225,6 +225,19 @@ async def test_trouble_with_the_disk_is_told(tmp_path, monkeypatch):
     ]
 
 
+def test_reading_is_in_nobodys_way(tmp_path):
+    """The next piece goes behind what was read, and not behind what a full disk left there."""
+    part = _partfile.PartFile(tmp_path, "cat")
+    part.write(b"abcdef")
+
+    content = part.read(4)
+    part.write(b"EF")
+
+    assert content == b"abcd"
+    assert part.read(6) == b"abcdEF"
+    part.discard()
+
+
 async def test_a_taken_name_is_told(tmp_path):
     """When the name was taken meanwhile, the error says which."""
     (tmp_path / "cat.jpeg").touch()

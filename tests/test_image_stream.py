@@ -232,6 +232,27 @@ async def test_bytes_cannot_be_taken_outside():
         await stream.read()
 
 
+@pytest.mark.parametrize("taken", [0, 1], ids=["before the first", "after one"])
+async def test_an_iterator_carried_out_of_the_block(taken):
+    """Whoever hands it to a response is told, rather than given an image without its end."""
+    async with Store(whole(LONG)) as store, opened(store) as stream:
+        chunks = stream.iter_chunks()
+        for _ in range(taken):
+            await anext(chunks)
+
+    with pytest.raises(RuntimeError, match="inside the block"):
+        await anext(chunks)
+
+
+async def test_an_iterator_at_its_end():
+    """All bytes were taken: that the block has ended since changes nothing."""
+    async with Store(whole()) as store, opened(store) as stream:
+        chunks = stream.iter_chunks()
+        assert b"".join([chunk async for chunk in chunks]) == JPEG
+
+    assert await anext(chunks, None) is None
+
+
 @pytest.mark.parametrize("image", [JPEG, JPEG + b"x", LONG, b"no image"])
 async def test_base64(image):
     """Base64 looks as what a link leads to."""

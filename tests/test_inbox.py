@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import threading
 
 import pytest
@@ -170,6 +171,19 @@ async def test_links_and_base64_in_one_answer(tmp_path):
     assert len(names(tmp_path)) == 3
 
 
+async def test_a_link_beside_empty_base64(tmp_path):
+    """Relays that answer with both fields leave one of them empty."""
+    api = Api()
+    async with api, AsyncSeedream(api_key="k", base_url=api.url) as client:
+        api.answers = [answer({"url": f"{api.url}/a.jpeg", "b64_json": ""})]
+        response = await client.generate("a cat", save_to=tmp_path)
+        async with client.open(response.images[0]) as stream:
+            opened = await stream.read()
+
+    assert [file.bytes for file in response.files] == [len(SMALL)]
+    assert opened == SMALL
+
+
 async def test_many_requests(tmp_path):
     """The images of a fan-out are named by their request."""
     answers = [answer(item(LARGE)) for _ in range(3)]
@@ -239,6 +253,74 @@ async def test_a_disk_that_has_room_again(tmp_path, fill_disk, until):
     assert names(tmp_path) == ["cat.jpeg"]
 
 
+@pytest.mark.parametrize("refused", [False, True], ids=["first try", "second try"])
+async def test_left_while_the_disk_works(tmp_path, monkeypatch, refused):
+    """What was on its way to a file is given back, every byte once."""
+    began, released = threading.Event(), threading.Event()
+    real, writes = _partfile.PartFile.write, []
+
+    def write(self, piece):
+        real(self, piece)
+        writes.append(len(piece))
+        if len(writes) == 1 + refused:
+            began.set()
+            assert released.wait(5)
+
+    def finish(self):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(_partfile.PartFile, "write", write)
+    monkeypatch.setattr(_partfile.PartFile, "finish", finish)
+    async with (
+        Api(answer(item(SMALL))) as api,
+        AsyncSeedream(api_key="k", base_url=api.url) as client,
+        client.generate_many(["a cat"], save_to=tmp_path) as results,
+    ):
+        waiting = asyncio.create_task(anext(aiter(results)))
+        await asyncio.to_thread(began.wait, 5)
+        waiting.cancel()
+        await asyncio.sleep(0)
+        released.set()
+        await asyncio.wait([waiting])
+
+    [failure] = results.undelivered
+    assert failure.error.response.images == (Image(size="64x64", b64_json=text_of(SMALL)),)
+    assert names(tmp_path) == []
+
+
+async def test_left_when_one_of_a_group_is_saved(tmp_path, monkeypatch):
+    """The one is told as a file, the other given back."""
+    began, released = threading.Event(), threading.Event()
+    real, finished = _partfile.PartFile.finish, []
+
+    def finish(self):
+        finished.append(self)
+        if len(finished) == 2:
+            began.set()
+            assert released.wait(5)
+        real(self)
+
+    monkeypatch.setattr(_partfile.PartFile, "finish", finish)
+    monkeypatch.setattr(_saving, "WIDTH", 1)
+    async with (
+        Api(answer(item(SMALL), item(LARGE))) as api,
+        AsyncSeedream(api_key="k", base_url=api.url) as client,
+        client.generate_many(["a cat"], save_to=tmp_path) as results,
+    ):
+        waiting = asyncio.create_task(anext(aiter(results)))
+        await asyncio.to_thread(began.wait, 5)
+        waiting.cancel()
+        while not all(saver.cancelling() for saver in results._savers):
+            await asyncio.sleep(0)
+        released.set()
+        await asyncio.wait([waiting])
+
+    [failure] = results.undelivered
+    response = failure.error.response
+    assert [file.path.name for file in response.files] == names(tmp_path) == ["000000-1.jpeg"]
+    assert [image.b64_json for image in response.images] == [None, text_of(LARGE)]
+
+
 async def test_one_image_of_a_group_has_no_room(tmp_path, monkeypatch):
     """The others are saved, and the error carries the one that is not."""
     real = _partfile.PartFile.finish
@@ -263,6 +345,28 @@ async def test_one_image_of_a_group_has_no_room(tmp_path, monkeypatch):
     assert caught.value.image in response.images
     assert len(response.files) == 2
     assert len(names(tmp_path)) == 2
+
+
+@pytest.mark.parametrize("moment", ["write", "finish"])
+async def test_a_folder_that_is_removed(tmp_path, monkeypatch, moment):
+    """An image whose file lost its name is read back from what is still open."""
+    folder = tmp_path / "cats"
+    real = getattr(_partfile.PartFile, moment)
+
+    def step(self, *piece):
+        if moment == "finish":
+            shutil.rmtree(folder)
+        real(self, *piece)
+        if moment == "write":
+            shutil.rmtree(folder, ignore_errors=True)
+
+    monkeypatch.setattr(_partfile.PartFile, moment, step)
+
+    with pytest.raises(StorageError, match="No such file") as caught:
+        await generate(folder, answer(item(LARGE)))
+
+    assert caught.value.image.b64_json == text_of(LARGE)
+    assert names(tmp_path) == []
 
 
 async def test_a_disk_that_gives_nothing_back(tmp_path, fill_disk, monkeypatch):

@@ -197,6 +197,8 @@ def test_redacted_hides_every_query():
             id="escaped",
         ),
         pytest.param("Signature%253Dsecret", "Signature%253D…", id="escaped twice"),
+        pytest.param("data:image/png;base64,iVBORw0=", "data:image/png;base64,…", id="inline data"),
+        pytest.param("data:image/png, in words", "data:image/png, in words", id="data in prose"),
         pytest.param("a signature is missing", "a signature is missing", id="prose"),
         pytest.param("/go?u=https://h/k", "/go?u=https://h/k", id="question mark in front"),
         pytest.param("https://h/k and why?", "https://h/k and why?", id="question"),

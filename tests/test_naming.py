@@ -148,6 +148,9 @@ def raises(image):
     [
         pytest.param(raises, "raised KeyError for image 2 of request 0", id="raises"),
         pytest.param(lambda image: None if image.number == 2 else "x", "no file", id="None"),
+        pytest.param(
+            lambda image: "cats/.png" if image.number == 2 else "x", "in a name", id="dot"
+        ),
         pytest.param(lambda image: "out/" if image.number == 2 else "x", "a name", id="folder"),
         pytest.param(lambda image: ".." if image.number == 2 else "x", "a name", id="above"),
         pytest.param(lambda image: "a\0" if image.number == 2 else "x", "null", id="null"),
