@@ -46,10 +46,15 @@ class Prepared:
 
 @frozen(kw_only=True)
 class Effort:
-    """How long and how hard to try: what one call says otherwise than its client."""
+    """
+    How long and how hard to try: what one call says otherwise than its client.
+
+    *guard* is around each attempt, entered when it is admitted: if that raises, nothing is sent.
+    """
 
     timeout: Timeout | float | None = None
     retry: RetryPolicy | None = None
+    guard: Callable[[], AbstractAsyncContextManager[object]] = contextlib.nullcontext
 
 
 Receive: TypeAlias = Callable[[ApiStream, Asked], Awaitable[ImagesResponse]]
@@ -174,7 +179,7 @@ class Calls:
             holding.began(call)
 
             async def attempt(bounds: Bounds) -> ImagesResponse:
-                async with self._post(prepared, call, bounds) as stream:
+                async with effort.guard(), self._post(prepared, call, bounds) as stream:
                     return await receive(stream, prepared.asked)
 
             response = await self._retried(turn, call, prepared, effort, attempt)

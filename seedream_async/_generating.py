@@ -27,23 +27,23 @@ class Generating:
     """Answers requests, and saves their images where that is asked for."""
 
     def __init__(self, calls: Calls, saver: Saver, lifetime: Lifetime) -> None:
-        self._calls = calls
-        self._saver = saver
-        self._lifetime = lifetime
+        self.calls = calls
+        self.saver = saver
+        self.lifetime = lifetime
 
     async def one(
         self, request: GenerateRequest, effort: Effort, save_to: str | os.PathLike[str] | None
     ) -> ImagesResponse:
         self._lifetime.check()  # before it waits for anything that belongs to a loop
         async with Inbox() as inbox:
-            async with self._calls.prepared(request) as prepared:
+            async with self.calls.prepared(request) as prepared:
                 place = await place_of(save_to)
                 receive = partial(inbox.receive, place) if place else received
-                response = await self._calls.answer(prepared, effort, receive)
+                response = await self.calls.answer(prepared, effort, receive)
             if place is None:
                 return response
             places = _files.Group(place, prepared.asked.images)
-            return await self._saver.save_all(response, places, inbox.files)
+            return await self.saver.save_all(response, places, inbox.files)
 
     def many(
         self, requests: Source, effort: Effort, save_to: SaveTo | None, *, model: str, **how: Any
@@ -54,7 +54,7 @@ class Generating:
         folder = naming and naming.folder
 
         async def prepare() -> None:
-            self._lifetime.check()
+            self.lifetime.check()
             if naming is not None:
                 await in_thread(naming.open)
 
@@ -66,14 +66,14 @@ class Generating:
         ) -> ImagesResponse:
             async with Inbox() as inbox:
                 receive = partial(inbox.receive, _files.Place(folder)) if folder else received
-                async with self._calls.prepared(request) as prepared:
-                    response = await self._calls.answer(prepared, effort, receive, began)
+                async with self.calls.prepared(request) as prepared:
+                    response = await self.calls.answer(prepared, effort, receive, began)
                     answered(response)
                 if naming is None:
                     return response
                 places = naming.of_answer(Success(index, request, response), model)
                 try:
-                    return await self._saver.save_all(response, places, inbox.files)
+                    return await self.saver.save_all(response, places, inbox.files)
                 except asyncio.CancelledError:
                     answered(await inbox.give_back(response))
                     raise

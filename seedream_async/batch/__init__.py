@@ -4,6 +4,8 @@ Batches that survive anything: what was sent, paid for and saved is noted before
 
 from __future__ import annotations
 
+from ._batch import run_batch
 from ._ledger import Ledger
+from ._results import BatchProgress, BatchResult
 
-__all__ = ["Ledger"]
+__all__ = ["BatchProgress", "BatchResult", "Ledger", "run_batch"]

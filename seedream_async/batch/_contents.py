@@ -30,10 +30,11 @@ async def reference_names(references: Sequence[Reference]) -> tuple[str, ...]:
     Raises `InvalidRequestError` for one that cannot be read. A file is read once while it stays
     the same.
     """
-    return await in_thread(_names, references) if references else ()
+    return await in_thread(names, references) if references else ()
 
 
-def _names(references: Sequence[Reference]) -> tuple[str, ...]:
+def names(references: Sequence[Reference]) -> tuple[str, ...]:
+    """As `reference_names`, but blocking."""
     return tuple(_name(source_of(reference)) for reference in references)
 
 

@@ -1,0 +1,207 @@
+"""
+One run of a batch, from the input to the report: what is left is done, in this order.
+
+Images that are paid for are fetched before anything is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any, cast
+
+from attrs import define, field
+
+from seedream_async import _files, _templates
+from seedream_async._allowance import Allowance, PricePerImage
+from seedream_async._errors import (
+    APIConnectionError,
+    BudgetReachedError,
+    DownloadError,
+    SeedreamError,
+    StorageError,
+)
+from seedream_async._fanout import FanOut
+from seedream_async._generating import Generating
+from seedream_async._models import Image
+from seedream_async._request import GenerateRequest
+from seedream_async._results import Failure
+from seedream_async._spending import Purse
+
+from ._input import Input, matched
+from ._jobs import Job, action_of
+from ._keeping import Answer, Keeper
+from ._leaving import Leaving
+from ._ledger import Ledger
+from ._sending import Sending
+from ._states import State
+from ._tally import Tally
+
+_FETCHING_WIDTH = 8
+
+
+@define(kw_only=True)
+class Run:
+    """What is shared by all that happens to the rows of one run."""
+
+    ledger: Ledger
+    given: Input
+    folder: Path
+    template: _templates.Template
+    generating: Generating
+    tally: Tally
+    leaving: Leaving
+    width: int
+    price: PricePerImage | None = None
+    allowance: Allowance = field(factory=Allowance)
+    limit: int | None = None
+    resend_unknown: bool = False
+    retry_failed: bool = False
+    sidecar: bool = False
+    problems: dict[str, None] = field(factory=dict)  # classes of what rows met
+
+    def keeper(self) -> Keeper:
+        return Keeper(
+            self.ledger,
+            self.generating.saver,
+            self.tally,
+            folder=self.folder,
+            template=self.template,
+            sidecar=self.sidecar,
+        )
+
+    async def fetch(self) -> None:
+        """Save what earlier runs have paid for, while its links live."""
+        keeper, gate = self.keeper(), asyncio.Semaphore(_FETCHING_WIDTH)
+        async with asyncio.TaskGroup() as group:
+            async for row, entry in matched(self.given.rows(), self.ledger.entries("paid")):
+                if self.leaving.why is not None:
+                    return
+                await gate.acquire()
+                job = Job(number=entry.number, row=row)
+                task = group.create_task(self._fetch(keeper, job, entry))
+                task.add_done_callback(lambda _: gate.release())
+
+    async def _fetch(self, keeper: Keeper, job: Job, entry: Any) -> None:
+        try:
+            if action_of(entry, time.time()) == "give up":
+                await self.ledger.unknown(entry.number, *_gone(entry))
+                self.tally.move("paid", "unknown")
+                return
+            await keeper.keep(job, _answer_of(entry, job, self.given.model))
+        except StorageError as error:
+            self.leaving.leave(error)
+        except DownloadError as error:
+            self._met(error)
+
+    async def send(self) -> None:
+        """Send what is left, and save what comes of it."""
+        sending = Sending(
+            self.ledger,
+            self.generating,
+            self.keeper(),
+            self.tally,
+            self.leaving,
+            place=_files.Place(self.folder),
+            model=self.given.model,
+            price=self.price,
+        )
+        unreachable = 0
+        async with contextlib.aclosing(self._requests(sending)) as requests:
+            async with self._fan_out(requests, sending) as results:
+                async for result in results:
+                    unreachable = self._learn(result, unreachable)
+
+    def _fan_out(self, requests: AsyncIterator[GenerateRequest], sending: Sending) -> FanOut:
+        async def prepare() -> None:
+            self.generating.lifetime.check()
+
+        model = self.given.model
+        purse = Purse(self.allowance, model, self.price) if self.allowance.is_limited else None
+        return FanOut(
+            requests,
+            sending.generate,
+            prepare=prepare,
+            width=self.width,
+            model=model,
+            saves=True,
+            purse=purse,
+        )
+
+    def _learn(self, result: Any, unreachable: int) -> int:
+        """Note what *result* is a sign of; tell how many in a row could not be sent."""
+        if not isinstance(result, Failure):
+            return 0
+        error = result.error
+        if isinstance(error, BudgetReachedError | StorageError) or result.request is None:
+            self.leaving.leave(error)
+        elif self.leaving.why is None and not isinstance(error, APIConnectionError):
+            self._met(error)
+        if not isinstance(error, APIConnectionError):
+            return 0
+        if isinstance(error.__cause__, SeedreamError) and error.__cause__ is not error:
+            self.leaving.leave(error.__cause__)
+        elif unreachable + 1 >= self.width:
+            self.leaving.leave(error)
+        return unreachable + 1
+
+    def _met(self, error: Exception) -> None:
+        self.problems[type(error).__name__] = None
+
+    async def _requests(self, sending: Sending) -> AsyncIterator[GenerateRequest]:
+        """Each request that is to be sent; its job waits under its place."""
+        states: list[State] = ["planned", "failed"]
+        if self.resend_unknown:
+            states.append("unknown")
+        pairs = matched(self.given.rows(), self.ledger.entries(*states))
+        index = 0
+        async with contextlib.aclosing(cast("Any", pairs)):
+            async for row, entry in pairs:
+                if self.leaving.why is not None or index == self.limit:
+                    return
+                action = action_of(
+                    entry,
+                    time.time(),
+                    resend_unknown=self.resend_unknown,
+                    retry_failed=self.retry_failed,
+                )
+                if action == "send":
+                    sending.jobs[index] = Job(
+                        number=entry.number, row=row, before=entry.state, doubts=entry.doubts
+                    )
+                    index += 1
+                    yield row.request
+
+
+def _gone(entry: Any) -> tuple[str, str]:
+    if not entry.downloadable:
+        return "Lost", "its images came inline, and the run ended before they were saved"
+    return "LinkExpiredError", "it is paid for, and its links died before its images were saved"
+
+
+def _answer_of(entry: Any, job: Job, model: str) -> Answer:
+    return Answer(
+        images={
+            image.index: Image(url=image.link.url)
+            for image in entry.images
+            if image.link is not None
+        },
+        count=len(entry.images),
+        model=job.row.request.model or model,
+        request_id=entry.request_id,
+        cost=entry.cost,
+        again=True,
+    )
+
+
+async def watched(leaving: Leaving, leave: asyncio.Event, told: Callable[[], None], every: float) -> None:
+    """Tell how far the batch is *every* few seconds, and leave it when *leave* is set."""
+    while True:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(every):
+                await (asyncio.Event() if leave.is_set() else leave).wait()
+                leaving.leave("it was asked to end")
+        told()
