@@ -33,6 +33,15 @@ exit codes:
 _EPILOG = (
     "Paths are printed on standard output, everything else on standard error.\n\n" + EXIT_CODES
 )
+_LEDGER_COMMANDS = {
+    "status": "Say how many rows of a batch are where.",
+    "export": "Print all rows of a ledger as JSONL, without links.",
+    "failed": "Print the rows that failed as JSONL, to be corrected and fed back in.",
+}
+_BATCH_EPILOG = """\
+`seedream batch status|export|failed LEDGER` tells what is where.
+
+"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -45,7 +54,9 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     _open_streams()
-    options = _parser().parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    options = _parser().parse_args(_joined(words))
+    options.words = words
     try:
         return _run(options)
     except KeyboardInterrupt:
@@ -91,9 +102,18 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_demo(commands)
     _add_generate(commands)
+    _add_batch(commands)
+    _add_ledger_commands(commands)
     _add_emulator(commands)
     _add_doctor(commands)
     return parser
+
+
+def _joined(words: list[str]) -> list[str]:
+    """*words*, with what `batch` does to a ledger as one word: an input of that name has a path."""
+    if words[:1] == ["batch"] and words[1:2] and words[1] in _LEDGER_COMMANDS:
+        return [" ".join(words[:2]), *words[2:]]
+    return words
 
 
 def _add_demo(commands: argparse._SubParsersAction[_Parser]) -> None:
@@ -131,6 +151,65 @@ def _add_generate(commands: argparse._SubParsersAction[_Parser]) -> None:
     add("--emulator", action="store_true", help="send it to the emulator: no key, no cost")
 
 
+def _add_batch(commands: argparse._SubParsersAction[_Parser]) -> None:
+    batch = commands.add_parser(
+        "batch",
+        help="make images of a file of prompts; the same command goes on where it ended",
+        epilog=_BATCH_EPILOG + EXIT_CODES,
+        description="Make images of every row of a file, or go on where the last run ended.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = batch.add_argument
+    add("input", metavar="INPUT", help="JSONL, CSV, or a prompt a line; - is standard input")
+    add("--out", default="seedream-batch", metavar="DIR", help="default: %(default)s")
+    add("--ledger", metavar="FILE", help="default: ledger.sqlite3 in DIR")
+    add("--format", choices=("jsonl", "csv", "text"), help="default: told by the name")
+    add("--name", metavar="TEMPLATE", help="such as {model}/{id}.{ext}; default: {id}.{ext}")
+    add("--sidecar", action="store_true", help="a .json beside each image")
+    _add_defaults(batch.add_argument_group("for rows that do not say"))
+    _add_bounds(batch.add_argument_group("how much"))
+    _add_wishes(batch.add_argument_group("what to do"))
+
+
+def _add_defaults(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--model", help="default: doubao-seedream-5-0-260128")
+    add("--size", help="such as 2K or 2048x2048")
+    add("--image", action="append", metavar="FILE|URL", help="a reference; may be repeated")
+    add("--output-format", choices=("png", "jpeg"))
+    add("--response-format", choices=("url", "b64_json"))
+    add("--seed", type=int)
+    add("--no-watermark", dest="watermark", action="store_const", const=False)
+
+
+def _add_bounds(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--concurrency", type=_positive, metavar="N", help="how many requests at once")
+    add("--images-per-minute", type=_positive, metavar="N", help="a rate not to exceed")
+    add("--max-cost", type=_amount, metavar="AMOUNT", help="end before all runs cost more")
+    add("--max-images", type=_positive, metavar="N", help="end before all runs make more")
+    add("--price", type=_price, metavar="AMOUNT[CURRENCY]", help="of an image, such as 0.03USD")
+    add("--limit", type=_positive, metavar="N", help="send at most N rows in this run")
+
+
+def _add_wishes(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--dry-run", action="store_true", help="check every row and say what it may cost")
+    add("--strict", action="store_true", help="send nothing if any row is wrong")
+    add("--resend-unknown", action="store_true", help="send again what may be billed; may bill it")
+    add("--retry-failed", action="store_true", help="send again what was refused for its content")
+    add("--other-input", action="store_true", help="go on with another file in the same folder")
+    add("--emulator", action="store_true", help="send it to the emulator: no key, no cost")
+
+
+def _add_ledger_commands(commands: argparse._SubParsersAction[_Parser]) -> None:
+    for name, does in _LEDGER_COMMANDS.items():
+        command = commands.add_parser(f"batch {name}", description=does)
+        command.add_argument("ledger", metavar="LEDGER", help="a ledger, or the folder of a batch")
+        if name == "status":
+            command.add_argument("--json", action="store_true", help="as one line of JSON")
+
+
 def _add_emulator(commands: argparse._SubParsersAction[_Parser]) -> None:
     emulator = commands.add_parser(
         "emulator",
@@ -166,6 +245,11 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _price(text: str) -> tuple[float, str]:
+    amount = text.rstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+    return _amount(amount.strip()), text[len(amount) :] or "USD"
+
+
 def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"must be a port from 0 to 65535, not {text!r}")
@@ -173,12 +257,20 @@ def _port(text: str) -> int:
 
 
 def _seconds(text: str) -> float:
+    return _number(text, "a number of seconds")
+
+
+def _amount(text: str) -> float:
+    return _number(text, "an amount of money")
+
+
+def _number(text: str, kind: str) -> float:
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a number of seconds, not {text!r}")
+        raise argparse.ArgumentTypeError(f"must be {kind}, not {text!r}")
     return value
 
 

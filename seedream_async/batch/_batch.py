@@ -7,6 +7,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
+import tempfile
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -27,9 +29,10 @@ from ._input import Input
 from ._leaving import Leaving
 from ._ledger import Ledger
 from ._options import Options, changes, refuse_other_batch
+from ._planned import planned
 from ._products import Products
 from ._report_entries import Summary
-from ._results import BatchResult
+from ._results import BatchPlan, BatchResult
 from ._running import Run, watched
 from ._surveying import Survey, survey
 from ._tally import Tally
@@ -164,6 +167,7 @@ class Batch:
             resend_unknown=options.resend_unknown,
             retry_failed=options.retry_failed,
             sidecar=options.sidecar,
+            on_saved=options.on_saved,
         )
 
     @contextlib.asynccontextmanager
@@ -267,6 +271,28 @@ async def opened(
     )
     async with Ledger.open(ledger or options.ledger) as opened_ledger:
         yield Batch(options=options, given=given, ledger=opened_ledger, client=client)
+
+
+async def plan_batch(options: Options, client: AsyncSeedream) -> BatchPlan:
+    """What a run would do, as told by a copy of its ledger; nothing is sent, and nothing stays."""
+    with tempfile.TemporaryDirectory(prefix="seedream-") as folder:
+        copy = Path(folder) / LEDGER
+        await in_thread(_copy, options.ledger, copy)
+        dry = evolve(options, folder=Path(folder))
+        async with opened(dry, client, ledger=copy) as batch:
+            surveyed = await batch.survey()
+            options.template(list(surveyed.columns))
+            limits = client._traffic.limits  # noqa: SLF001  our own
+            counts = await batch.ledger.counts()
+            return planned(
+                surveyed, counts, width=options.width, per_minute=limits.images_per_minute
+            )
+
+
+def _copy(ledger: Path, copy: Path) -> None:
+    for suffix in ("", "-wal"):
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copyfile(f"{ledger}{suffix}", f"{copy}{suffix}")
 
 
 async def run_batch(

@@ -64,7 +64,7 @@ class Keeper:
         self._template = template
         self._sidecar = sidecar
 
-    async def keep(self, job: Job, answer: Answer) -> State:
+    async def keep(self, job: Job, answer: Answer) -> tuple[SavedImage, ...]:
         """Save the images of *answer*, which the ledger knows as paid, and note them."""
         outcomes = await asyncio.gather(
             *(self._save(job, answer, index) for index in answer.images), return_exceptions=True
@@ -79,7 +79,16 @@ class Keeper:
         if errors:
             state = await self._part(job, errors)
         self._tally.move("paid", state)
-        return state
+        return tuple(self._saved(file) for file in files)
+
+    def _saved(self, file: File) -> SavedImage:
+        return SavedImage(
+            path=self._folder / file.path,
+            bytes=file.bytes,
+            content_type=picture_of(file).content_type,
+            width=file.width,
+            height=file.height,
+        )
 
     async def _part(self, job: Job, errors: Sequence[BaseException]) -> State:
         """What becomes of a row of which some images could not be saved."""
@@ -99,7 +108,7 @@ class Keeper:
     def _place(self, job: Job, answer: Answer, index: int) -> _files.Place:
         request = job.row.request
         name = ImageName(
-            index=job.number,
+            index=job.number - 1,
             number=index + 1,
             count=answer.count,
             size=answer.images[index].size or request.size or "",

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from attrs import field, frozen
 from seedream_async import _templates
 from seedream_async._allowance import PricePerImage
 from seedream_async._errors import InvalidRequestError
+from seedream_async._models import SavedImage
 
 from ._entries import Comparison
 from ._input import Input
@@ -53,6 +54,7 @@ class Options:
     tags: Mapping[str, Any] = field(factory=dict)
     leave: asyncio.Event = field(factory=asyncio.Event)
     on_progress: Callable[[BatchProgress], None] = _nothing
+    on_saved: Callable[[Sequence[SavedImage]], None] = _nothing
     on_notice: Callable[[str], None] = _nothing
 
     def settings(self, given: Input, digest: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,7 +26,7 @@ from seedream_async._errors import (
 )
 from seedream_async._fanout import FanOut
 from seedream_async._generating import Generating
-from seedream_async._models import Image
+from seedream_async._models import Image, SavedImage
 from seedream_async._request import GenerateRequest
 from seedream_async._results import Failure
 from seedream_async._spending import Purse
@@ -61,6 +61,7 @@ class Run:
     resend_unknown: bool = False
     retry_failed: bool = False
     sidecar: bool = False
+    on_saved: Callable[[Sequence[SavedImage]], None]
     problems: dict[str, None] = field(factory=dict)  # classes of what rows met
 
     def keeper(self) -> Keeper:
@@ -76,7 +77,9 @@ class Run:
     async def fetch(self) -> None:
         """Save what earlier runs have paid for, while its links live."""
         keeper, gate = self.keeper(), asyncio.Semaphore(_FETCHING_WIDTH)
-        async with asyncio.TaskGroup() as group:
+        if not self.tally.counts["paid"]:
+            return
+        async with _one_error(), asyncio.TaskGroup() as group:
             async for row, entry in matched(self.given.rows(), self.ledger.entries("paid")):
                 if self.leaving.why is not None:
                     return
@@ -91,7 +94,7 @@ class Run:
                 await self.ledger.unknown(entry.number, *_gone(entry))
                 self.tally.move("paid", "unknown")
                 return
-            await keeper.keep(job, _answer_of(entry, job, self.given.model))
+            self.on_saved(await keeper.keep(job, _answer_of(entry, job, self.given.model)))
         except StorageError as error:
             self.leaving.leave(error)
         except DownloadError as error:
@@ -110,10 +113,9 @@ class Run:
             price=self.price,
         )
         unreachable = 0
-        async with contextlib.aclosing(self._requests(sending)) as requests:
-            async with self._fan_out(requests, sending) as results:
-                async for result in results:
-                    unreachable = self._learn(result, unreachable)
+        async with self._fan_out(self._requests(sending), sending) as results:
+            async for result in results:
+                unreachable = self._learn(result, unreachable)
 
     def _fan_out(self, requests: AsyncIterator[GenerateRequest], sending: Sending) -> FanOut:
         async def prepare() -> None:
@@ -134,6 +136,7 @@ class Run:
     def _learn(self, result: Any, unreachable: int) -> int:
         """Note what *result* is a sign of; tell how many in a row could not be sent."""
         if not isinstance(result, Failure):
+            self.on_saved(result.files)
             return 0
         error = result.error
         if isinstance(error, BudgetReachedError | StorageError) or result.request is None:
@@ -176,6 +179,15 @@ class Run:
                     yield row.request
 
 
+@contextlib.contextmanager
+def _one_error() -> Iterator[None]:
+    """Let what ended a group of tasks through as it is."""
+    try:
+        yield
+    except ExceptionGroup as group:
+        raise group.exceptions[0] from None
+
+
 def _gone(entry: Any) -> tuple[str, str]:
     if not entry.downloadable:
         return "Lost", "its images came inline, and the run ended before they were saved"
@@ -197,7 +209,9 @@ def _answer_of(entry: Any, job: Job, model: str) -> Answer:
     )
 
 
-async def watched(leaving: Leaving, leave: asyncio.Event, told: Callable[[], None], every: float) -> None:
+async def watched(
+    leaving: Leaving, leave: asyncio.Event, told: Callable[[], None], every: float
+) -> None:
     """Tell how far the batch is *every* few seconds, and leave it when *leave* is set."""
     while True:
         with contextlib.suppress(TimeoutError):

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Any
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from seedream_async import _estimate, _files
 from seedream_async._allowance import PricePerImage
@@ -27,7 +27,7 @@ from seedream_async._errors import (
 )
 from seedream_async._generating import Generating
 from seedream_async._inbox import Inbox
-from seedream_async._models import Image, ImagesResponse
+from seedream_async._models import Image, ImagesResponse, SavedImage
 from seedream_async._request import GenerateRequest
 
 from ._entries import Link
@@ -99,11 +99,11 @@ class Sending:
             if not inline:
                 answered(response)
             try:
-                await self._keep(course, response, inbox)
+                files = await self._keep(course, response, inbox)
             finally:
                 if inline:  # it is lost unless it is saved, so its place is not given on before
                     answered(response)
-        return response
+        return evolve(response, files=files)
 
     async def _answer(
         self,
@@ -154,9 +154,7 @@ class Sending:
         if course.state != "sent":
             return
         if isinstance(error, APIStatusError):
-            after = await self._ledger.failed(
-                number, name, str(error), request_id=error.request_id
-            )
+            after = await self._ledger.failed(number, name, str(error), request_id=error.request_id)
         elif isinstance(error, APIConnectionError):
             after = await self._ledger.put_back(number)
         else:
@@ -191,29 +189,22 @@ class Sending:
         self._tally.cost += course.cost or 0.0
         self._move(course, "paid")
 
-    async def _keep(self, course: _Course, response: ImagesResponse, inbox: Inbox) -> None:
-        images = {
-            number: (index, image)
-            for number, (index, image) in enumerate(
-                (index, image) for index, image in enumerate(response.data) if not image.error
-            )
-        }
-        if not images:
-            return
-        files = {
-            number: inbox.files[index]
-            for number, (index, _) in images.items()
-            if index in inbox.files
-        }
+    async def _keep(
+        self, course: _Course, response: ImagesResponse, inbox: Inbox
+    ) -> tuple[SavedImage, ...]:
+        made = [index for index, image in enumerate(response.data) if image.error is None]
+        if not made:
+            return ()
+        files = {at: inbox.files[index] for at, index in enumerate(made) if index in inbox.files}
         answer = Answer(
-            images={number: image for number, (_, image) in images.items()},
-            count=len(images),
+            images=dict(enumerate(response.images)),
+            count=len(made),
             model=course.job.row.request.model or self._model,
             request_id=course.request_id,
             cost=course.cost,
             files=files,
         )
-        course.state = await self._keeper.keep(course.job, answer)
+        return await self._keeper.keep(course.job, answer)
 
     async def _settle(self, course: _Course, error: BaseException) -> None:
         """Note what became of a row whose call ended in *error*, unless that is noted."""

@@ -1,0 +1,295 @@
+"""`seedream batch`: a run with its progress and signals, and what a ledger holds."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import shlex
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+from ._batch_progress import display_of
+from ._client import AsyncSeedream
+from ._limits import Limits
+from ._verdicts import code_of, say, tell, words_of
+from ._verdicts import exit_code as code_of_error
+from .batch import BatchResult, Ledger, _batch
+from .batch._input import Input
+from .batch._options import Options
+from .batch._products import Products
+from .batch._results import BatchPlan, BatchProgress
+from .batch._wording import duration
+from .emulator import Emulator
+
+_DEFAULTS = (
+    "size",
+    "output_format",
+    "response_format",
+    "seed",
+    "watermark",
+    "image",
+)
+_STATES = {
+    "saved": "saved",
+    "failed": "refused, not billed",
+    "unknown": "sent without an answer, or lost: may be billed",
+    "planned": "to be sent",
+    "paid": "paid for, to be downloaded",
+    "sent": "in flight, or interrupted",
+}
+
+
+async def batch(options: argparse.Namespace) -> int:
+    """Run a batch, or say what it would do."""
+    async with _client(options) as client:
+        told = _options(options, client)
+        if options.dry_run:
+            _tell_plan(await _batch.plan_batch(told, client))
+            return 0
+        return await run(told, client, resume=_resume_line(options))
+
+
+async def run(told: Options, client: AsyncSeedream, *, resume: str, show: bool = False) -> int:
+    """Run the batch that is *told*, until its end or until somebody wants to leave."""
+    leaver = _Leaver(told.leave, resume)
+    with display_of() as display, leaver.listening():
+        options = _batch.evolve(
+            told,
+            on_progress=_both(display.update, leaver.learn),
+            on_notice=display.notice,
+            on_saved=display.saved if show else told.on_saved,
+        )
+        try:
+            async with _batch.opened(options, client) as opened:
+                result = await opened.run()
+        except asyncio.CancelledError:
+            if not leaver.cancelled:
+                raise
+            leaver.say_what_is_left()
+            return 130
+    return close(result, resume)
+
+
+def _both(
+    first: Callable[[BatchProgress], None], second: Callable[[BatchProgress], None]
+) -> Callable[[BatchProgress], None]:
+    def both(progress: BatchProgress) -> None:
+        first(progress)
+        second(progress)
+
+    return both
+
+
+class _Leaver:
+    """What signals do: the first asks to *leave*, the second cancels."""
+
+    def __init__(self, leave: asyncio.Event, resume: str) -> None:
+        self.cancelled = False
+        self._leave = leave
+        self._resume = resume
+        self._task = asyncio.current_task()
+        self._progress: BatchProgress | None = None
+
+    def learn(self, progress: BatchProgress) -> None:
+        self._progress = progress
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        heard = []
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # Windows has none: there, the first Ctrl-C cancels.
+            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+                before = signal.getsignal(number)
+                loop.add_signal_handler(number, self._hear)
+                heard.append((number, before))
+        try:
+            yield
+        finally:
+            for number, before in heard:
+                loop.remove_signal_handler(number)
+                signal.signal(number, before)
+
+    def _hear(self) -> None:
+        if not self._leave.is_set():
+            self._leave.set()
+            say(
+                "leaving: nothing more is sent, and what is in flight is waited for and saved; "
+                "once more to leave at once"
+            )
+        elif self._task is not None and not self.cancelled:
+            self.cancelled = True
+            self._task.cancel()
+
+    def say_what_is_left(self) -> None:
+        """The last words of a run that was cancelled."""
+        progress = self._progress
+        if progress is not None:
+            say(
+                f"interrupted: {progress.saved} of {progress.total} rows saved, "
+                f"{progress.left} left, {progress.unknown} unknown, which may have been billed"
+            )
+        say(f"to go on: {self._resume}")
+
+
+def close(result: BatchResult, resume: str) -> int:
+    """Say what became of the batch, and sum it up as an exit code."""
+    for line in closing(result):
+        tell(line)
+    if result.stopped is not None:
+        say(f"stopped: {_words(result.stopped)}")
+    if result.left:
+        say(f"to go on: {resume}")
+    if result.report is not None:
+        print(result.report)
+    return exit_code(result)
+
+
+def closing(result: BatchResult) -> Iterator[str]:
+    """What to say of *result*, in lines."""
+    cost = "" if result.cost is None else f", about {result.cost:.2f} {result.currency}"
+    yield (
+        f"{result.saved} of {result.total} rows saved: {result.images} images{cost}; "
+        f"{result.failed} failed, {result.unknown} unknown, {result.left} left"
+    )
+    if result.bad:
+        yield f"{result.bad} rows of the input are no requests"
+    if result.unknown:
+        yield (
+            "What is unknown may have been billed: compare it with your account. It is not sent "
+            "again unless --resend-unknown"
+        )
+    if result.failed:
+        yield (
+            f"What failed is in {result.failed_rows or 'the ledger'}. The same command sends "
+            "again what was refused for the moment's sake, and the rest with --retry-failed"
+        )
+    if result.paid:
+        yield f"{result.paid} rows are paid for: the same command downloads them, for free"
+
+
+def exit_code(result: BatchResult) -> int:
+    """One number for all that went wrong: 1 if that is of several kinds."""
+
+    if isinstance(result.stopped, str):
+        return 130
+    codes = {code_of(name) for name in result.problems}
+    codes |= {2} if result.bad else set()
+    codes |= {5} if result.unknown else set()
+    codes |= {1} if result.missing else set()
+    if isinstance(result.stopped, Exception):
+        codes.add(code_of_error(result.stopped))
+    return 0 if not codes else codes.pop() if len(codes) == 1 else 1
+
+
+def _tell_plan(plan: BatchPlan) -> None:
+    tell(f"{plan.rows} rows, {plan.left} of them to be sent; {plan.bad} are no requests")
+    tell(f"{_range(plan.images)} images")
+    if plan.currency:
+        low, high = plan.cost
+        tell(f"cost: {_range((low, high), '.2f')} {plan.currency} ({plan.source})")
+    if plan.unpriced:
+        tell(f"no price is known for {plan.unpriced} rows; --price gives one")
+    least, most = (duration(seconds) for seconds in plan.seconds)
+    tell(f"duration: {least} to {most}, if a generation takes 20 to 60 s")
+    tell("Nothing was sent.")
+
+
+def _range(values: tuple[float, float], spec: str = "") -> str:
+    low, high = (format(value, spec) for value in values)
+    return low if low == high else f"{low} to {high}"
+
+
+@contextlib.asynccontextmanager
+async def _client(options: argparse.Namespace) -> AsyncIterator[AsyncSeedream]:
+    limits = Limits(
+        concurrency=options.concurrency or Limits().concurrency,
+        images_per_minute=options.images_per_minute,
+    )
+    async with contextlib.AsyncExitStack() as stack:
+        if options.emulator:
+            server = await stack.enter_async_context(Emulator())
+            yield await stack.enter_async_context(server.client(limits=limits))
+        elif options.dry_run:  # which needs no key
+            yield await stack.enter_async_context(AsyncSeedream(api_key="none", limits=limits))
+        else:
+            yield await stack.enter_async_context(AsyncSeedream(limits=limits))
+
+
+def _options(options: argparse.Namespace, client: AsyncSeedream) -> Options:
+    defaults = {name: getattr(options, name) for name in _DEFAULTS}
+    return _batch.options_of(
+        options.input,
+        options.out,
+        client,
+        {
+            "ledger": options.ledger,
+            "model": options.model,
+            "name": options.name,
+            "format": options.format,
+            "defaults": {name: value for name, value in defaults.items() if value is not None},
+            "price": options.price,
+            "max_cost": options.max_cost,
+            "max_images": options.max_images,
+            "limit": options.limit,
+            "resend_unknown": options.resend_unknown,
+            "retry_failed": options.retry_failed,
+            "strict": options.strict,
+            "sidecar": options.sidecar,
+            "other_input": options.other_input,
+            "tags": {"emulator": options.emulator},
+        },
+    )
+
+
+def _resume_line(options: argparse.Namespace) -> str:
+    return shlex.join(["seedream", *options.words])
+
+
+async def status(options: argparse.Namespace) -> int:
+    """`seedream batch status`: how many rows are where."""
+    async with Ledger.open(_ledger(options.ledger), readonly=True) as ledger:
+        counts, spent = await ledger.counts(), await ledger.spent()
+        gone = sum((await ledger.counts(listed=False)).values())
+        settings = await ledger.settings()
+    if options.json:
+        print(json.dumps({**counts, "cost": spent.cost, "input": settings.get("input")}))
+        return 0
+    print(f"{settings.get('input')}, model {settings.get('model')}")
+    for state, meaning in _STATES.items():
+        print(f"{counts[state]:>10,}  {state:<8} {meaning}")  # type: ignore[index]
+    print(f"{sum(counts.values()):>10,}  rows; about {spent.cost:.2f} spent so far")
+    if gone:
+        print(f"{gone:>10,}  more that the input no longer has")
+    return 0
+
+
+async def export(options: argparse.Namespace) -> int:
+    """`seedream batch export`: every row as JSON, without links."""
+    async with Ledger.open(_ledger(options.ledger), readonly=True) as ledger:
+        async for entry in ledger.entries():
+            print(json.dumps(entry.as_dict(), ensure_ascii=False))
+    return 0
+
+
+async def failed(options: argparse.Namespace) -> int:
+    """`seedream batch failed`: the rows that failed, to be corrected and fed back in."""
+    path = _ledger(options.ledger)
+    async with Ledger.open(path, readonly=True) as ledger:
+        given = Input.recorded(await ledger.settings(), path.parent)
+        products = Products(folder=path.parent, ledger=ledger, given=given, currency=None)
+        async for line in products.failures():
+            print(json.dumps(line, ensure_ascii=False))
+    return 0
+
+
+def _ledger(path: str) -> Path:
+    """The ledger at *path*, or that of the batch in that folder."""
+    return Path(path) / _batch.LEDGER if Path(path).is_dir() else Path(path)
+
+
+def _words(cause: object) -> str:
+    return words_of(cause) if isinstance(cause, Exception) else str(cause)
