@@ -168,6 +168,7 @@ class Batch:
             retry_failed=options.retry_failed,
             sidecar=options.sidecar,
             on_saved=options.on_saved,
+            on_notice=options.on_notice,
         )
 
     @contextlib.asynccontextmanager

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from seedream_async import _files, _templates
 from seedream_async._allowance import Allowance, PricePerImage
@@ -62,6 +62,7 @@ class Run:
     retry_failed: bool = False
     sidecar: bool = False
     on_saved: Callable[[Sequence[SavedImage]], None]
+    on_notice: Callable[[str], None]
     problems: dict[str, None] = field(factory=dict)  # classes of what rows met
 
     def keeper(self) -> Keeper:
@@ -152,7 +153,10 @@ class Run:
         return unreachable + 1
 
     def _met(self, error: Exception) -> None:
-        self.problems[type(error).__name__] = None
+        name = type(error).__name__
+        if name not in self.problems:
+            self.problems[name] = None
+            self.on_notice(f"{error}")
 
     async def _requests(self, sending: Sending) -> AsyncIterator[GenerateRequest]:
         """Each request that is to be sent; its job waits under its place."""
@@ -176,7 +180,7 @@ class Run:
                         number=entry.number, row=row, before=entry.state, doubts=entry.doubts
                     )
                     index += 1
-                    yield row.request
+                    yield evolve(row.request, model=row.request.model or self.given.model)
 
 
 @contextlib.contextmanager
