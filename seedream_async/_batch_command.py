@@ -11,8 +11,11 @@ import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
+from attrs import evolve
+
 from ._batch_progress import display_of
 from ._client import AsyncSeedream
+from ._errors import BudgetReachedError
 from ._limits import Limits
 from ._verdicts import code_of, say, tell, words_of
 from ._verdicts import exit_code as code_of_error
@@ -47,7 +50,7 @@ async def batch(options: argparse.Namespace) -> int:
     async with _client(options) as client:
         told = _options(options, client)
         if options.dry_run:
-            _tell_plan(await _batch.plan_batch(told, client))
+            _tell_plan(await _batch.plan_batch(evolve(told, on_notice=tell), client))
             return 0
         return await run(told, client, resume=_resume_line(options))
 
@@ -56,7 +59,7 @@ async def run(told: Options, client: AsyncSeedream, *, resume: str, show: bool =
     """Run the batch that is *told*, until its end or until somebody wants to leave."""
     leaver = _Leaver(told.leave, resume)
     with display_of() as display, leaver.listening():
-        options = _batch.evolve(
+        options = evolve(
             told,
             on_progress=_both(display.update, leaver.learn),
             on_notice=display.notice,
@@ -64,13 +67,12 @@ async def run(told: Options, client: AsyncSeedream, *, resume: str, show: bool =
         )
         try:
             async with _batch.opened(options, client) as opened:
-                result = await opened.run()
+                result: BatchResult | None = await opened.run()
         except asyncio.CancelledError:
             if not leaver.cancelled:
                 raise
-            leaver.say_what_is_left()
-            return 130
-    return close(result, resume)
+            result = None
+    return leaver.close() if result is None else close(result, resume)
 
 
 def _both(
@@ -124,8 +126,8 @@ class _Leaver:
             self.cancelled = True
             self._task.cancel()
 
-    def say_what_is_left(self) -> None:
-        """The last words of a run that was cancelled."""
+    def close(self) -> int:
+        """Say how far a run was that is cancelled, and how it goes on."""
         progress = self._progress
         if progress is not None:
             say(
@@ -133,13 +135,14 @@ class _Leaver:
                 f"{progress.left} left, {progress.unknown} unknown, which may have been billed"
             )
         say(f"to go on: {self._resume}")
+        return 130
 
 
 def close(result: BatchResult, resume: str) -> int:
     """Say what became of the batch, and sum it up as an exit code."""
     for line in closing(result):
         tell(line)
-    if result.stopped is not None:
+    if isinstance(result.stopped, Exception):
         say(f"stopped: {_words(result.stopped)}")
     if result.left:
         say(f"to go on: {resume}")
@@ -180,7 +183,9 @@ def exit_code(result: BatchResult) -> int:
     codes |= {2} if result.bad else set()
     codes |= {5} if result.unknown else set()
     codes |= {1} if result.missing else set()
-    if isinstance(result.stopped, Exception):
+    if isinstance(result.stopped, BudgetReachedError):
+        codes.add(1)
+    elif isinstance(result.stopped, Exception):
         codes.add(code_of_error(result.stopped))
     return 0 if not codes else codes.pop() if len(codes) == 1 else 1
 

@@ -1,4 +1,4 @@
-"""How far a batch is, on standard error: one live line on a terminal with rich, else plain lines."""
+"""How far a batch is, on standard error: a bar on a terminal that has rich, else plain lines."""
 
 from __future__ import annotations
 

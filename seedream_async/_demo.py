@@ -64,9 +64,8 @@ async def demo(options: argparse.Namespace) -> int:
         again = shlex.join(["seedream", *options.words])
         code = await _batch_command.run(told, client, resume=again, show=True)
     each = estimate(GenerateRequest(_ROWS[0]["prompt"]), model=_catalog.DEFAULT_MODEL)
-    tell(
-        f"No key was used and nothing was paid: {each.amount[1]} {each.currency} is ({each.source})"
-    )
+    price = f"{each.amount[1]} {each.currency} an image ({each.source})"
+    tell(f"That is what the real service asks: {price}.")
     return code
 
 

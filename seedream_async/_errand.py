@@ -27,7 +27,7 @@ from ._results import Failure, Result, Success
 
 Item: TypeAlias = str | GenerateRequest
 # Errors that every other request would meet too.
-_SHARED = (AuthenticationError, InsufficientQuotaError, BudgetReachedError, StorageError)
+SHARED = (AuthenticationError, InsufficientQuotaError, BudgetReachedError, StorageError)
 
 
 class Watched(Protocol):
@@ -147,7 +147,7 @@ class Stop:
         # A RuntimeError before an answer is that of a closed client or session.
         misused = type(error) is RuntimeError and errand.response is None
         too_long = isinstance(error, RateLimitError) and (error.retry_after or 0) > self._patience
-        if misused or too_long or isinstance(error, _SHARED):
+        if misused or too_long or isinstance(error, SHARED):
             self._error = self._error or error
         elif isinstance(errand.request, GenerateRequest) and _is_of_the_model(error):
             self._refused.setdefault(errand.request.model or self._model, error)

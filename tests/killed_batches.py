@@ -51,7 +51,7 @@ class Service:
     def running(cls, latency):
         command = [sys.executable, "-c", SERVICE, str(latency)]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        with subprocess.Popen(command, text=True, **pipes) as process:
+        with subprocess.Popen(command, text=True, **pipes) as process:  # noqa: S603
             try:
                 yield cls(process, process.stdout.readline().strip())
             finally:
@@ -94,7 +94,7 @@ def start(service, folder, *arguments):
     """The command, in a process that can be killed."""
     command = [sys.executable, "-m", "seedream_async", "batch", str(folder / "rows.jsonl")]
     width = ("--model", MODEL, "--concurrency", str(WIDTH))
-    return subprocess.Popen(
+    return subprocess.Popen(  # noqa: S603
         [*command, "--out", str(folder / "out"), *width, *arguments],
         env=service.environment,
         stdout=subprocess.PIPE,
@@ -127,7 +127,7 @@ def in_doubt(entries):
 
 def killed_batch(service, folder, *, rows, kills, seed, longest):
     """Kill a batch *kills* times, at moments up to *longest* seconds after its start; end it."""
-    chance = random.Random(seed)  # noqa: S311
+    chance = random.Random(seed)
     write_rows(folder / "rows.jsonl", rows)
     doubts = []
     for _ in range(kills):

@@ -57,7 +57,10 @@ def no_blocking_calls(no_blocking_calls):
     """As in every test; only that the command prints on its own loop."""
     write = no_blocking_calls.functions["io.BufferedWriter.write"]
     write.can_block_in("_progress.py", {"show"})
-    write.can_block_in("_commands.py", {"emulator", "_tell"})
+    write.can_block_in("_commands.py", {"emulator"})
+    write.can_block_in("_verdicts.py", {"say", "tell"})
+    write.can_block_in("_batch_progress.py", {"notice", "saved"})
+    write.can_block_in("_batch_command.py", {"close"})
 
 
 @pytest.fixture
@@ -115,9 +118,13 @@ def complaints(stderr):
     return [line for line in stderr.splitlines() if line.startswith("seedream: ")]
 
 
+def images_in(folder):
+    return [path for path in folder.iterdir() if path.suffix in {".jpeg", ".png"}]
+
+
 def assert_whole(folder):
-    """Nothing in *folder* is half-written."""
-    for path in folder.iterdir():
+    """No image in *folder* is half-written."""
+    for path in images_in(folder):
         with Image.open(path) as image:
             image.load()
 
@@ -126,20 +133,19 @@ def assert_whole(folder):
 
 
 def test_demo_prints_paths_and_a_summary(out, capsys):
-    """The demo needs nothing, prints one path per image, and ends with what it made."""
+    """The demo needs nothing, prints one path per image, and ends with that of its report."""
     code = run("demo", "--out", out)
 
     printed, told = capsys.readouterr()
-    paths = [Path(line) for line in printed.splitlines()]
+    *paths, report = (Path(line) for line in printed.splitlines())
     assert code == 0
-    assert sorted(paths) == sorted(out.iterdir())
+    assert report == out / "report.html"
+    assert sorted(paths) == sorted(images_in(out))
     assert {path.suffix for path in paths} == {".jpeg", ".png"}
     assert_whole(out)
-    size = sum(path.stat().st_size for path in paths) / 1e6
     assert re.fullmatch(
-        rf"(\d+ of 12 done, 0 failed\n)+"
-        rf"15 images of 12 requests in \d+\.\d s: {size:.1f} MB in {re.escape(str(out))}\n"
-        rf"From the real service they would cost about 0\.5\d USD \(0\.035 each; .*\)\.\n",
+        r"12 of 12 rows saved: 15 images, about 0\.5\d USD; 0 failed, 0 unknown, 0 left\n"
+        r"That is what the real service asks: 0\.035 USD an image \(.*\)\.\n",
         told,
     )
 
@@ -153,18 +159,18 @@ def test_demo_is_quick(out):
     assert done.returncode == 0
 
 
-def test_demo_overwrites_nothing(out, capsys):
-    """A second run into the same folder adds its images beside those of the first."""
+def test_demo_makes_nothing_twice(out, capsys):
+    """A second run into the same folder makes what is new, and leaves what is there."""
     run("demo", "-n", 2, "--out", out)
-    before = {path: path.stat().st_mtime_ns for path in out.iterdir()}
+    before = {path: path.stat().st_mtime_ns for path in images_in(out)}
     capsys.readouterr()
 
-    code = run("demo", "-n", 2, "--out", out)
+    code = run("demo", "-n", 3, "--out", out)
 
-    added = {Path(line) for line in capsys.readouterr().out.splitlines()}
+    added, report = (Path(line) for line in capsys.readouterr().out.splitlines())
     assert code == 0
-    assert len(added) == 2
-    assert {path: path.stat().st_mtime_ns for path in out.iterdir() if path not in added} == before
+    assert report.name == "report.html"
+    assert {path: path.stat().st_mtime_ns for path in images_in(out) if path != added} == before
 
 
 def test_demo_repeats_its_prompts(out):
@@ -172,7 +178,7 @@ def test_demo_repeats_its_prompts(out):
     code = run("demo", "-n", 13, "--out", out)
 
     assert code == 0
-    assert len([*out.iterdir()]) == 16
+    assert len(images_in(out)) == 16
 
 
 def test_demo_draws_a_bar_on_a_terminal(out, connect):
@@ -183,7 +189,7 @@ def test_demo_draws_a_bar_on_a_terminal(out, connect):
     code = run("demo", "-n", 2, "--out", out)
 
     assert code == 0
-    assert "2/2" in terminal.getvalue()
+    assert "2 of 2 done, 0 failed" in terminal.getvalue()
     assert re.search(r"000001\.jpeg  2848x1600  \d+ kB", terminal.getvalue())
 
 
@@ -197,7 +203,7 @@ def test_demo_needs_no_rich(out, connect, monkeypatch):
     code = run("demo", "-n", 1, "--out", out)
 
     assert code == 0
-    assert terminal.getvalue().startswith("1 of 1 done, 0 failed\n")
+    assert terminal.getvalue().startswith("1 of 1 rows saved: 1 images")
 
 
 def test_demo_needs_no_streams(out, connect):
@@ -226,7 +232,7 @@ def test_paths_are_printed_byte_for_byte(tmp_path):
     )
 
     assert done.returncode == 0
-    assert done.stdout == out + b"/000000.jpeg\n"
+    assert done.stdout == out + b"/000000.jpeg\n" + out + b"/report.html\n"
 
 
 # The disk
@@ -280,7 +286,7 @@ def test_a_full_disk_ends_in_one_line(out, capsys, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", fail)
 
-    code = run("demo", "--out", out)
+    code = run("generate", "--emulator", *["a cat"] * 12, "--concurrency", 4, "--out", out)
 
     printed, told = capsys.readouterr()
     (complaint,) = complaints(told)
@@ -299,7 +305,7 @@ def test_a_full_disk_ends_in_one_line(out, capsys, monkeypatch):
 def test_a_disk_that_fills_up_in_mid_file(out):
     """If only a part of a file fits on the disk, no file appears."""
     done = subprocess.run(  # noqa: S603
-        [sys.executable, "-c", SMALL_DISK, "demo", "-n", "1", "--out", out],
+        [sys.executable, "-c", SMALL_DISK, "generate", "--emulator", "a cat", "--out", out],
         capture_output=True,
         text=True,
         check=False,
@@ -316,7 +322,7 @@ def test_a_disk_that_fills_up_in_mid_file(out):
 
 
 def test_ctrl_c_leaves_only_whole_files(out, interruptible):
-    """Ctrl-C in the middle of the demo ends it quietly; what is on the disk is whole."""
+    """Ctrl-C in the middle of the demo ends it soon; what is on the disk is whole."""
     process = start("demo", "-n", 200, "--out", out)
     first = process.stdout.readline()
 
@@ -324,7 +330,8 @@ def test_ctrl_c_leaves_only_whole_files(out, interruptible):
 
     _, told = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert told == "\nseedream: interrupted\n"
+    assert told.startswith("seedream: leaving: nothing more is sent")
+    assert f"seedream: to go on: seedream demo -n 200 --out {out}\n" in told
     assert Path(first.strip()).exists()
     assert_whole(out)
 
@@ -794,7 +801,9 @@ def test_options_of_the_emulator_are_read():
     assert (options.port, options.latency) == (8080, 0.5)
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["generate"], ["emulator"]], ids=str)
+@pytest.mark.parametrize(
+    "command", [[], ["demo"], ["generate"], ["batch"], ["batch", "status"], ["emulator"]], ids=str
+)
 def test_help_is_for_people(command, capsys):
     """`--help` works for every command and goes to standard output."""
     code = run(*command, "--help")

@@ -10,18 +10,20 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from attrs import asdict, define, evolve, field
 
 from seedream_async import _files
-from seedream_async._allowance import Allowance, Spend
+from seedream_async._allowance import Allowance, PricePerImage, Spend
 from seedream_async._client import AsyncSeedream
 from seedream_async._errors import InvalidRequestError, StorageError
-from seedream_async._threads import in_thread
+from seedream_async._models import SavedImage
+from seedream_async._threads import in_thread, surely_in_thread
 
 from ._contents import missing
 from ._fields import BadRow
@@ -32,7 +34,8 @@ from ._options import Options, changes, refuse_other_batch
 from ._planned import planned
 from ._products import Products
 from ._report_entries import Summary
-from ._results import BatchPlan, BatchResult
+from ._results import BatchPlan, BatchProgress, BatchResult
+from ._rows import Format
 from ._running import Run, watched
 from ._surveying import Survey, survey
 from ._tally import Tally
@@ -216,13 +219,14 @@ class Batch:
             given=self.given,
             currency=surveyed.currency,
         )
+        stopped = isinstance(result.stopped, StorageError)
+        if stopped and not await in_thread(self.options.folder.is_dir):
+            return result
         try:
             paths = await products.write(self._summary(result, surveyed))
         except StorageError as error:
-            if result.stopped is None:
-                raise
             self.options.on_notice(f"no report: {error}")
-            return result
+            return result if stopped else evolve(result, stopped=error)
         return evolve_result(result, products, *paths)
 
     def _summary(self, result: BatchResult, surveyed: Survey) -> Summary:
@@ -276,11 +280,10 @@ async def opened(
 
 async def plan_batch(options: Options, client: AsyncSeedream) -> BatchPlan:
     """What a run would do, as told by a copy of its ledger; nothing is sent, and nothing stays."""
-    with tempfile.TemporaryDirectory(prefix="seedream-") as folder:
-        copy = Path(folder) / LEDGER
+    async with _aside() as folder:
+        copy = folder / LEDGER
         await in_thread(_copy, options.ledger, copy)
-        dry = evolve(options, folder=Path(folder))
-        async with opened(dry, client, ledger=copy) as batch:
+        async with opened(evolve(options, folder=folder), client, ledger=copy) as batch:
             surveyed = await batch.survey()
             options.template(list(surveyed.columns))
             limits = client._traffic.limits  # noqa: SLF001  our own
@@ -288,6 +291,16 @@ async def plan_batch(options: Options, client: AsyncSeedream) -> BatchPlan:
             return planned(
                 surveyed, counts, width=options.width, per_minute=limits.images_per_minute
             )
+
+
+@contextlib.asynccontextmanager
+async def _aside() -> AsyncIterator[Path]:
+    """A folder that is gone afterwards."""
+    folder = await in_thread(tempfile.mkdtemp, prefix="seedream-")
+    try:
+        yield Path(folder)
+    finally:
+        await surely_in_thread(partial(shutil.rmtree, folder, ignore_errors=True))
 
 
 def _copy(ledger: Path, copy: Path) -> None:
@@ -301,13 +314,50 @@ async def run_batch(
     out: str | os.PathLike[str],
     *,
     client: AsyncSeedream | None = None,
-    **told: Any,
+    ledger: str | os.PathLike[str] | None = None,
+    format: Format | None = None,  # noqa: A002  the word of the command
+    model: str | None = None,
+    defaults: Mapping[str, Any] | None = None,
+    name: str | None = None,
+    concurrency: int | None = None,
+    max_cost: float | None = None,
+    max_images: int | None = None,
+    price: PricePerImage | None = None,
+    limit: int | None = None,
+    resend_unknown: bool = False,
+    retry_failed: bool = False,
+    strict: bool = False,
+    sidecar: bool = False,
+    other_input: bool = False,
+    leave: asyncio.Event | None = None,
+    on_progress: Callable[[BatchProgress], None] | None = None,
+    on_saved: Callable[[Sequence[SavedImage]], None] | None = None,
+    on_notice: Callable[[str], None] | None = None,
 ) -> BatchResult:
-    """Make the images."""
+    """
+    Make the images of every row of *source* in the folder *out*, or of those that are left.
+
+    *source* is a path (JSONL, CSV, or a prompt on each line) or `-`. *model* and *defaults* are
+    for rows that do not say. *name* is a template such as `{model}/{id}.{ext}`, to which the
+    metadata of rows add fields. *max_cost* and *max_images* bound all runs together, *limit* the
+    rows that this one sends.
+
+    Unknown rows may have been billed, and are sent again only with *resend_unknown*. Failed ones
+    are, unless they were refused for their content: those with *retry_failed*. With *strict*,
+    nothing is sent if any row is wrong; with *other_input*, rows of another file may follow.
+
+    Once *leave* is set, nothing more is sent, and what is in flight is waited for. When this is
+    cancelled, what was in flight is unknown. Raises `InvalidRequestError` before anything is sent,
+    and `StorageError` if what it works with cannot be made; later trouble is in the result.
+    """
+    told = {key: value for key, value in locals().items() if key not in _OWN}
     async with contextlib.AsyncExitStack() as stack:
-        client = client or await stack.enter_async_context(AsyncSeedream())
-        options = options_of(source, out, client, told)
-        return await (await stack.enter_async_context(opened(options, client))).run()
+        used = await stack.enter_async_context(AsyncSeedream()) if client is None else client
+        options = options_of(source, out, used, told)
+        return await (await stack.enter_async_context(opened(options, used))).run()
+
+
+_OWN = ("source", "out", "client")
 
 
 def options_of(

@@ -175,12 +175,11 @@ def image_line(
 
 
 def _only(path: Path, place: _files.Place, digest: bytes) -> Path:
-    """The first of *path* and of the file that a run before it left unnoted, if they are equal."""
+    """*path*, or the file that an earlier run left without a note, if it is the same."""
     wanted = place.folder / f"{place.stem}{place.suffix or path.suffix}"
-    if path != wanted and wanted.is_file() and wanted.stat().st_size == path.stat().st_size:
-        if _contents.digest_of(wanted) == digest:
-            path.unlink()
-            return wanted
+    if path != wanted and wanted.is_file() and _contents.digest_of(wanted) == digest:
+        path.unlink()
+        return wanted
     return path
 
 

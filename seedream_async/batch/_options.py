@@ -109,7 +109,7 @@ def refuse_other_batch(
 def changes(comparison: Comparison) -> list[str]:
     """What is to be said of settings that are not those of the last run."""
     told = [
-        f"{item.name} was {item.before!r} and is {item.now!r}"
+        f"{item.name} was {_said(item.before)} and is {_said(item.now)}"
         for item in comparison.differences
         if item.name not in _SILENT
     ]
@@ -120,3 +120,10 @@ def changes(comparison: Comparison) -> list[str]:
             "and those that are gone are left alone"
         )
     return lines
+
+
+def _said(value: Any) -> str:
+    """*value* of a setting, as one would write it."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}={item}" for name, item in value.items()) or "not set"
+    return "not set" if value is None else str(value)

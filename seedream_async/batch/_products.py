@@ -101,7 +101,7 @@ class Products:
         """Write the manifest, the rows that failed, and the report; tell where they are."""
         manifest, failed = Lines(self.folder / MANIFEST), Lines(self.failed)
         try:
-            report = await write_report(self.folder, self._entries(manifest, failed), summary)
+            report = await write_report(self.folder, self._told(manifest, failed), summary)
             return await manifest.publish(), await failed.publish(), report
         finally:
             await manifest.discard()
@@ -113,7 +113,7 @@ class Products:
             if isinstance(row, Row) and entry is not None:
                 yield failed_line(row, entry)
 
-    async def _entries(self, manifest: Lines, failed: Lines) -> AsyncIterator[Entry]:
+    async def _told(self, manifest: Lines, failed: Lines) -> AsyncIterator[Entry]:
         async for row, entry in joined(self.given.rows(), self.ledger.entries()):
             if isinstance(row, Row) and entry is not None:
                 model = row.request.model or self.given.model
@@ -128,7 +128,7 @@ class Products:
     def _shown(self, row: Found, entry: _entries.Entry | None) -> Entry | None:
         if isinstance(row, BadRow) or entry is None:
             return _bad(row, self.given.model)
-        if entry.state in ("planned", "sent", "paid"):
+        if entry.state not in ("saved", "failed", "unknown"):
             return None
         return Entry(
             id=entry.id or f"{entry.number:06d}",

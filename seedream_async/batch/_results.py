@@ -68,7 +68,7 @@ class BatchResult:
 @frozen(kw_only=True)
 class BatchPlan:
     """
-    What a batch would do: *left* of *rows* would be sent, for *cost* (least and most), in *seconds*.
+    What a batch would do: send *left* of *rows*, for a *cost* (least and most), in *seconds*.
 
     *bad* rows are none; *unpriced* ones have a model of which no price is known.
     """

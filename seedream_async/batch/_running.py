@@ -17,9 +17,9 @@ from attrs import define, evolve, field
 
 from seedream_async import _files, _templates
 from seedream_async._allowance import Allowance, PricePerImage
+from seedream_async._errand import SHARED
 from seedream_async._errors import (
     APIConnectionError,
-    BudgetReachedError,
     DownloadError,
     SeedreamError,
     StorageError,
@@ -80,14 +80,20 @@ class Run:
         keeper, gate = self.keeper(), asyncio.Semaphore(_FETCHING_WIDTH)
         if not self.tally.counts["paid"]:
             return
-        async with _one_error(), asyncio.TaskGroup() as group:
-            async for row, entry in matched(self.given.rows(), self.ledger.entries("paid")):
-                if self.leaving.why is not None:
-                    return
-                await gate.acquire()
-                job = Job(number=entry.number, row=row)
-                task = group.create_task(self._fetch(keeper, job, entry))
-                task.add_done_callback(lambda _: gate.release())
+        with _one_error():
+            async with asyncio.TaskGroup() as group:
+                await self._fetch_each(keeper, gate, group)
+
+    async def _fetch_each(
+        self, keeper: Keeper, gate: asyncio.Semaphore, group: asyncio.TaskGroup
+    ) -> None:
+        async for row, entry in matched(self.given.rows(), self.ledger.entries("paid")):
+            if self.leaving.why is not None:
+                return
+            await gate.acquire()
+            job = Job(number=entry.number, row=row)
+            task = group.create_task(self._fetch(keeper, job, entry))
+            task.add_done_callback(lambda _: gate.release())
 
     async def _fetch(self, keeper: Keeper, job: Job, entry: Any) -> None:
         try:
@@ -140,17 +146,15 @@ class Run:
             self.on_saved(result.files)
             return 0
         error = result.error
-        if isinstance(error, BudgetReachedError | StorageError) or result.request is None:
+        if isinstance(error, SHARED) or not isinstance(error, SeedreamError):
             self.leaving.leave(error)
-        elif self.leaving.why is None and not isinstance(error, APIConnectionError):
+        elif not isinstance(error, APIConnectionError):
             self._met(error)
-        if not isinstance(error, APIConnectionError):
-            return 0
-        if isinstance(error.__cause__, SeedreamError) and error.__cause__ is not error:
-            self.leaving.leave(error.__cause__)
-        elif unreachable + 1 >= self.width:
-            self.leaving.leave(error)
-        return unreachable + 1
+        elif error.__cause__ is None or not isinstance(error.__cause__, SeedreamError):
+            if unreachable + 1 >= self.width:
+                self.leaving.leave(error)
+            return unreachable + 1
+        return 0
 
     def _met(self, error: Exception) -> None:
         name = type(error).__name__

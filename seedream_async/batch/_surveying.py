@@ -98,10 +98,9 @@ def judged(row: Found, model: str) -> Row | BadRow:
     """*row*, unless the catalogue refuses it."""
     if isinstance(row, BadRow):
         return row
-    try:
-        _validate.judge(_validate.problems(row.request, model), "strict")
-    except InvalidRequestError as exc:
-        return BadRow(row.line, str(exc).partition("; to send it anyway")[0], row.id)
+    found = (problem for problem in _validate.problems(row.request, model) if problem.certain)
+    for problem in found:
+        return BadRow(row.line, problem.message, row.id)
     return row
 
 

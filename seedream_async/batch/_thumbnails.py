@@ -129,6 +129,7 @@ def _shrunk(picture: Any, told: tuple[int, int]) -> bytes | None:
 
 
 def _write(target: Path, content: bytes) -> None:
+    target.parent.parent.stat()  # a folder that was removed is not to come back half empty
     make_folder(target.parent)
     part = PartFile(target.parent, target.stem)
     try:
