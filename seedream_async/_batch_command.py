@@ -1,15 +1,13 @@
-"""`seedream batch`: a run with its progress and signals, and what a ledger holds."""
+"""`seedream batch`: a run with its progress and its signals, and what is said at its end."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import contextlib
-import json
 import shlex
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
 
 from attrs import evolve
 
@@ -19,10 +17,8 @@ from ._errors import BudgetReachedError
 from ._limits import Limits
 from ._verdicts import code_of, say, tell, words_of
 from ._verdicts import exit_code as code_of_error
-from .batch import BatchResult, Ledger, _batch
-from .batch._input import Input
+from .batch import BatchResult, _batch
 from .batch._options import Options
-from .batch._products import Products
 from .batch._results import BatchPlan, BatchProgress
 from .batch._wording import duration
 from .emulator import Emulator
@@ -35,14 +31,6 @@ _DEFAULTS = (
     "watermark",
     "image",
 )
-_STATES = {
-    "saved": "saved",
-    "failed": "refused, not billed",
-    "unknown": "sent without an answer, or lost: may be billed",
-    "planned": "to be sent",
-    "paid": "paid for, to be downloaded",
-    "sent": "in flight, or interrupted",
-}
 
 
 async def batch(options: argparse.Namespace) -> int:
@@ -50,8 +38,9 @@ async def batch(options: argparse.Namespace) -> int:
     async with _client(options) as client:
         told = _options(options, client)
         if options.dry_run:
-            _tell_plan(await _batch.plan_batch(evolve(told, on_notice=tell), client))
-            return 0
+            plan = await _batch.plan_batch(evolve(told, on_notice=tell), client)
+            _tell_plan(plan)
+            return 2 if plan.bad else 0
         return await run(told, client, resume=_resume_line(options))
 
 
@@ -252,48 +241,6 @@ def _options(options: argparse.Namespace, client: AsyncSeedream) -> Options:
 
 def _resume_line(options: argparse.Namespace) -> str:
     return shlex.join(["seedream", *options.words])
-
-
-async def status(options: argparse.Namespace) -> int:
-    """`seedream batch status`: how many rows are where."""
-    async with Ledger.open(_ledger(options.ledger), readonly=True) as ledger:
-        counts, spent = await ledger.counts(), await ledger.spent()
-        gone = sum((await ledger.counts(listed=False)).values())
-        settings = await ledger.settings()
-    if options.json:
-        print(json.dumps({**counts, "cost": spent.cost, "input": settings.get("input")}))
-        return 0
-    print(f"{settings.get('input')}, model {settings.get('model')}")
-    for state, meaning in _STATES.items():
-        print(f"{counts[state]:>10,}  {state:<8} {meaning}")  # type: ignore[index]
-    print(f"{sum(counts.values()):>10,}  rows; about {spent.cost:.2f} spent so far")
-    if gone:
-        print(f"{gone:>10,}  more that the input no longer has")
-    return 0
-
-
-async def export(options: argparse.Namespace) -> int:
-    """`seedream batch export`: every row as JSON, without links."""
-    async with Ledger.open(_ledger(options.ledger), readonly=True) as ledger:
-        async for entry in ledger.entries():
-            print(json.dumps(entry.as_dict(), ensure_ascii=False))
-    return 0
-
-
-async def failed(options: argparse.Namespace) -> int:
-    """`seedream batch failed`: the rows that failed, to be corrected and fed back in."""
-    path = _ledger(options.ledger)
-    async with Ledger.open(path, readonly=True) as ledger:
-        given = Input.recorded(await ledger.settings(), path.parent)
-        products = Products(folder=path.parent, ledger=ledger, given=given, currency=None)
-        async for line in products.failures():
-            print(json.dumps(line, ensure_ascii=False))
-    return 0
-
-
-def _ledger(path: str) -> Path:
-    """The ledger at *path*, or that of the batch in that folder."""
-    return Path(path) / _batch.LEDGER if Path(path).is_dir() else Path(path)
 
 
 def _words(cause: object) -> str:

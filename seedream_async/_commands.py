@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from attrs import field, frozen
 
-from . import _batch_command, _catalog, _demo, _errors, _validate
+from . import _batch_command, _catalog, _demo, _errors, _ledger_commands, _validate
 from ._client import AsyncSeedream
 from ._models import SavedImage
 from ._progress import Progress, progress_of
@@ -42,9 +42,9 @@ async def run(options: argparse.Namespace) -> int:
         "generate": generate,
         "emulator": emulator,
         "batch": _batch_command.batch,
-        "batch status": _batch_command.status,
-        "batch export": _batch_command.export,
-        "batch failed": _batch_command.failed,
+        "batch status": _ledger_commands.status,
+        "batch export": _ledger_commands.export,
+        "batch failed": _ledger_commands.failed,
     }
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)

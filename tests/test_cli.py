@@ -286,7 +286,7 @@ def test_a_full_disk_ends_in_one_line(out, capsys, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", fail)
 
-    code = run("generate", "--emulator", *["a cat"] * 12, "--concurrency", 4, "--out", out)
+    code = run("generate", "--emulator", *["a cat"] * 40, "--concurrency", 1, "--out", out)
 
     printed, told = capsys.readouterr()
     (complaint,) = complaints(told)
@@ -298,7 +298,7 @@ def test_a_full_disk_ends_in_one_line(out, capsys, monkeypatch):
     assert code == 8
     assert printed == ""
     assert said[1] == str(out)
-    assert int(said[2]) + int(said[3]) == 12
+    assert int(said[2]) + int(said[3]) == 40
     assert [*out.iterdir()] == []
 
 

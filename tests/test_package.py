@@ -72,7 +72,7 @@ LAYERS = (
 OPTIONAL = {
     *("emulator", "batch", "cli", "redis"),
     *("_commands", "_doctor", "_progress", "__init__", "__main__"),
-    *("_batch_command", "_batch_progress", "_demo", "_verdicts"),
+    *("_batch_command", "_batch_progress", "_demo", "_ledger_commands", "_verdicts"),
 }
 LAYER_OF = {module: number for number, layer in enumerate(LAYERS) for module in layer}
 CORE = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem not in OPTIONAL)
