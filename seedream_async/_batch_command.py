@@ -229,6 +229,7 @@ def _options(options: argparse.Namespace, client: AsyncSeedream) -> Options:
             "max_cost": options.max_cost,
             "max_images": options.max_images,
             "limit": options.limit,
+            "images_per_minute": options.images_per_minute,
             "resend_unknown": options.resend_unknown,
             "retry_failed": options.retry_failed,
             "strict": options.strict,

@@ -27,7 +27,7 @@ from ._results import Failure, Result, Success
 
 Item: TypeAlias = str | GenerateRequest
 # Errors that every other request would meet too.
-SHARED = (AuthenticationError, InsufficientQuotaError, BudgetReachedError, StorageError)
+_SHARED = (AuthenticationError, InsufficientQuotaError, BudgetReachedError, StorageError)
 
 
 class Watched(Protocol):
@@ -126,10 +126,16 @@ class Stop:
         self._refused: dict[str, Exception] = {}
 
     @property
+    def total(self) -> Exception | None:
+        """Why it is pointless to look for other requests, if it is."""
+        if self._error is None and self._refused.keys() >= self._asked:
+            return next(iter(self._refused.values()), None)
+        return self._error
+
+    @property
     def is_total(self) -> bool:
         """Whether it is pointless to look for other requests."""
-        every_model = bool(self._refused) and self._refused.keys() >= self._asked
-        return self._error is not None or every_model
+        return self.total is not None
 
     def why_not(self, request: GenerateRequest) -> Exception | None:
         """What *request* would meet, if another met it."""
@@ -147,7 +153,7 @@ class Stop:
         # A RuntimeError before an answer is that of a closed client or session.
         misused = type(error) is RuntimeError and errand.response is None
         too_long = isinstance(error, RateLimitError) and (error.retry_after or 0) > self._patience
-        if misused or too_long or isinstance(error, SHARED):
+        if misused or too_long or isinstance(error, _SHARED):
             self._error = self._error or error
         elif isinstance(errand.request, GenerateRequest) and _is_of_the_model(error):
             self._refused.setdefault(errand.request.model or self._model, error)

@@ -124,6 +124,11 @@ class FanOut:
         results = [errand.result for errand in self._open.values() if errand.result is not None]
         return tuple(sorted(self._collected + results, key=lambda result: result.index))
 
+    @property
+    def stopped_by(self) -> Exception | None:
+        """The error that all others would meet, if one came: nothing more is sent."""
+        return self._stop.total
+
     async def aclose(self) -> None:
         """Cancel what is in flight, and wait until it is gone."""
         tasks = (*self._workers, *self._savers)

@@ -84,7 +84,7 @@ class Generating:
             prepare=prepare,
             model=model,
             saves=naming is not None,
-            patience=self._calls.policy_of(effort).max_retry_after,
+            patience=self.calls.policy_of(effort).max_retry_after,
             **how,
         )
 

@@ -59,10 +59,9 @@ async def plan_batch(options: Options, client: AsyncSeedream) -> BatchPlan:
         async with opened(evolve(options, folder=folder), client, ledger=copy) as batch:
             surveyed = await batch.survey()
             options.template(list(surveyed.columns))
-            limits = client._traffic.limits  # noqa: SLF001  our own
             counts = await batch.ledger.counts()
             return planned(
-                surveyed, counts, width=options.width, per_minute=limits.images_per_minute
+                surveyed, counts, width=options.width, per_minute=options.images_per_minute
             )
 
 

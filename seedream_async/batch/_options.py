@@ -46,6 +46,7 @@ class Options:
     max_cost: float | None = None
     max_images: int | None = None
     limit: int | None = None
+    images_per_minute: int | None = None  # of the client, for a plan
     resend_unknown: bool = False
     retry_failed: bool = False
     strict: bool = False

@@ -17,7 +17,7 @@ from attrs import define, evolve, field
 
 from seedream_async import _files, _templates
 from seedream_async._allowance import Allowance, PricePerImage
-from seedream_async._errand import SHARED
+from seedream_async._calls import Effort
 from seedream_async._errors import (
     APIConnectionError,
     DownloadError,
@@ -123,6 +123,8 @@ class Run:
         async with self._fan_out(self._requests(sending), sending) as results:
             async for result in results:
                 unreachable = self._learn(result, unreachable)
+                if results.stopped_by is not None:
+                    self.leaving.leave(results.stopped_by)
 
     def _fan_out(self, requests: AsyncIterator[GenerateRequest], sending: Sending) -> FanOut:
         async def prepare() -> None:
@@ -137,6 +139,7 @@ class Run:
             width=self.width,
             model=model,
             saves=True,
+            patience=self.generating.calls.policy_of(Effort()).max_retry_after,
             purse=purse,
         )
 
@@ -146,7 +149,7 @@ class Run:
             self.on_saved(result.files)
             return 0
         error = result.error
-        if isinstance(error, SHARED) or not isinstance(error, SeedreamError):
+        if result.request is None or not isinstance(error, SeedreamError):
             self.leaving.leave(error)
         elif not isinstance(error, APIConnectionError):
             self._met(error)
