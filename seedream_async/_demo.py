@@ -59,7 +59,7 @@ async def demo(options: argparse.Namespace) -> int:
     folder = Path(options.out)
     await in_thread(_prepare, folder, options.n)
     async with Emulator(latency=_LATENCY) as server, server.client() as client:
-        given = {"concurrency": _WIDTH, "name": _NAME, "other_input": True}
+        given = {"concurrency": _WIDTH, "name": _NAME}
         told = _batch.options_of(folder / _INPUT, folder, client, given)
         again = shlex.join(["seedream", *options.words])
         code = await _batch_command.run(told, client, resume=again, show=True)

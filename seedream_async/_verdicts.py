@@ -49,7 +49,7 @@ def code_of(problem: str) -> int:
     """The exit code for an error of the class of that name."""
     kind = getattr(_errors, problem, None)
     if kind is None:
-        return 5 if problem in ("Interrupted", "Lost") else 6 if problem == "NoImages" else 1
+        return 5 if problem in ("Interrupted", "Lost") else 1
     return next((code for known, code in _EXIT_CODES if issubclass(kind, known)), 1)
 
 

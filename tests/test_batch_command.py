@@ -15,6 +15,7 @@ from seedream_async import (
     AuthenticationError,
     BudgetReachedError,
     InvalidRequestError,
+    SavedImage,
     StorageError,
     _batch_command,
     _batch_progress,
@@ -234,14 +235,34 @@ def test_what_failed_is_told(server, source, out, capsys):
 def test_a_terminal_with_rich_has_a_bar(server, source, out, monkeypatch):
     """On a terminal, one line is drawn over and over."""
     terminal = Terminal()
+    with source.open("a") as file:
+        file.write("{oops\n")
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(sys, "stderr", terminal)
 
     code = batch(source, out)
 
-    assert code == 0
+    assert code == 2
+    assert "line 3: the line is no JSON" in terminal.getvalue()
     assert "2 of 2 done, 0 failed" in terminal.getvalue()
+
+
+def test_paths_go_to_standard_output_beside_a_bar(monkeypatch, capsys):
+    """A bar on standard error does not swallow the paths, which are for a pipe."""
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    file = SavedImage(path=Path("a.png"), bytes=1, content_type="image/png", width=1, height=1)
+
+    _batch_progress.display_of().saved([file])
+
+    assert capsys.readouterr().out == "a.png\n"
+
+
+def test_what_is_paid_for_is_told_at_the_end():
+    """Rows that the next run only downloads are told as such."""
+    told = [*_batch_command.closing(result(paid=2, left=2))]
+
+    assert told[-1] == "2 rows are paid for: the same command downloads them, for free"
 
 
 # Leaving
@@ -380,7 +401,6 @@ def result(**facts):
         pytest.param({"unknown": 1, "problems": ("OutcomeUnknownError",)}, 5, id="unknown"),
         pytest.param({"unknown": 1, "problems": ("Interrupted", "Lost")}, 5, id="killed"),
         pytest.param({"problems": ("ContentPolicyError",)}, 6, id="refused"),
-        pytest.param({"problems": ("NoImages",)}, 6, id="no images"),
         pytest.param({"problems": ("IncompleteDownloadError",)}, 7, id="download"),
         pytest.param({"problems": ("Strange",)}, 1, id="strange"),
         pytest.param({"missing": 1}, 1, id="missing"),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from seedream_async import (
     APIConnectionError,
+    GenerateRequest,
     InternalServerError,
     InvalidRequestError,
     Limits,
@@ -18,8 +19,10 @@ from seedream_async import (
     RateLimiter,
     RateLimitError,
     RetryPolicy,
+    StorageError,
     _retry,
 )
+from seedream_async._calls import Effort
 from seedream_async._traffic import Traffic
 from seedream_async.emulator import Emulator
 
@@ -714,3 +717,47 @@ def test_who_has_just_been_cancelled_is_passed_over():
         return await second, first.cancelled(), traffic.stats().in_flight
 
     assert run_virtually(run()) == (1, True, 0)
+
+
+# Guards
+
+
+async def test_a_guard_that_raises_sends_nothing(emulator):
+    """If what is around an attempt refuses it, nothing is sent, and the rate is given back."""
+
+    @contextlib.asynccontextmanager
+    async def refuse():
+        raise StorageError("the ledger is full")
+        yield
+
+    async with emulator.client() as client:
+        calls = client._generating.calls
+        async with calls.prepared(GenerateRequest("a cat")) as prepared:
+            with pytest.raises(StorageError):
+                await calls.answer(prepared, Effort(guard=refuse))
+        stats = client.stats()
+
+    assert emulator.request_count == 0
+    assert (stats.requests, stats.images_per_minute, stats.in_flight) == (0, 0, 0)
+
+
+async def test_a_guard_is_around_each_attempt(emulator):
+    """What is around an attempt begins when it is admitted, and ends with it."""
+    seen = []
+
+    @contextlib.asynccontextmanager
+    async def watch():
+        seen.append(emulator.request_count)
+        try:
+            yield
+        except RateLimitError:
+            seen.append("refused")
+            raise
+
+    emulator.fail_next(status=429, retry_after=0)
+    async with emulator.client(retry=RetryPolicy(wait_initial=0)) as client:
+        calls = client._generating.calls
+        async with calls.prepared(GenerateRequest("a cat")) as prepared:
+            await calls.answer(prepared, Effort(guard=watch))
+
+    assert seen == [0, "refused", 1]

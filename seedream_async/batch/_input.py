@@ -59,7 +59,8 @@ class Input:
             path = folder / SPOOL
             with storage_errors(path):
                 await in_thread(_spool, path)
-        return cls(source=name, path=path, model=model, format=format, defaults=defaults)
+        whole = await in_thread(path.absolute)
+        return cls(source=name, path=whole, model=model, format=format, defaults=defaults)
 
     @classmethod
     def recorded(cls, settings: Mapping[str, Any], folder: Path) -> Input:
@@ -72,7 +73,7 @@ class Input:
     @property
     def where(self) -> str:
         """Where it is, for whoever runs the batch from another folder."""
-        return self.source if self.source == "-" else str(self.path.absolute())
+        return self.source if self.source == "-" else str(self.path)
 
     def rows(self) -> AsyncGenerator[Found, None]:
         found = rows(self.path, format=self.format, defaults=self.defaults)

@@ -87,11 +87,14 @@ class Options:
 
 
 def refuse_other_batch(
-    comparison: Comparison, settings: Mapping[str, Any], tags: Mapping[str, Any]
+    comparison: Comparison, settings: Mapping[str, Any], tags: Mapping[str, Any], *, other: bool
 ) -> None:
-    """Raise if the ledger of *comparison* is that of another batch than *settings* describe."""
+    """
+    Raise if the ledger of *comparison* is that of another batch than *settings* describe; with
+    *other*, its input may be.
+    """
     changed = {item.name: item for item in comparison.differences}
-    if "digest" in changed and "input" in changed:
+    if "digest" in changed and "input" in changed and not other:
         raise InvalidRequestError(
             f"input: the ledger is of {changed['input'].before}, and this is "
             f"{settings['input']}, with other rows. Nothing was sent. Choose another folder, "

@@ -5,6 +5,7 @@ What is left on the disk at the end, made from the input and the ledger: lists, 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ _REMEDIES = {
     "InternalServerError": _AGAIN,
     "LinkExpiredError": "Its images are gone; --resend-unknown makes and bills them anew.",
 }
+_ELAPSED = re.compile(r" after [0-9.]+ s\b")  # which would part equal reasons
 _UNKNOWN = "Compare it with your account; --resend-unknown sends it again."
 _BAD = "Correct the row; the others are not affected."
 
@@ -150,7 +152,7 @@ def trouble_of(entry: _entries.Entry) -> Trouble | None:
         return None
     kind = entry.problem or "Error"
     remedy = _UNKNOWN if entry.state == "unknown" else _REMEDIES.get(kind, _AGAIN)
-    message = (entry.message or "").partition(" (request")[0]
+    message = _ELAPSED.sub("", (entry.message or "").partition(" (request")[0])
     return Trouble(kind=kind, message=message or "no reason is known", remedy=remedy)
 
 

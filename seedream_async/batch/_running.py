@@ -41,6 +41,7 @@ from ._states import State
 from ._tally import Tally
 
 _FETCHING_WIDTH = 8
+ASKED = "it was asked to end"
 
 
 @define(kw_only=True)
@@ -227,6 +228,6 @@ async def watched(
     while True:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(every):
-                await (asyncio.Event() if leave.is_set() else leave).wait()
-                leaving.leave("it was asked to end")
+                await (leave if leaving.why is None else asyncio.Event()).wait()
+                leaving.leave(ASKED)
         told()

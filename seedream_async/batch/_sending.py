@@ -6,7 +6,6 @@ Once a row is paid for, nothing that goes wrong may have it sent again.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from functools import partial
@@ -90,8 +89,8 @@ class Sending:
         async with Inbox() as inbox:
             try:
                 response = await self._answer(course, request, inbox, began)
-            except BaseException as error:
-                await self._settle(course, error)
+            except BaseException:
+                await self._settle(course)
                 raise
             if course.trouble:
                 raise course.trouble
@@ -167,13 +166,6 @@ class Sending:
     ) -> None:
         """Note the links of *response*. What goes wrong is told later: it is no failed attempt."""
         course.request_id, images = response.request_id, response.images
-        if not images:
-            with self._stopping():
-                after = await self._ledger.failed(
-                    course.job.number, *_no_images(response), request_id=response.request_id
-                )
-                self._move(course, after)
-            return
         course.cost = cost_of(request, len(images), self._model, self._price)
         try:
             await self._ledger.paid(
@@ -193,8 +185,6 @@ class Sending:
         self, course: _Course, response: ImagesResponse, inbox: Inbox
     ) -> tuple[SavedImage, ...]:
         made = [index for index, image in enumerate(response.data) if image.error is None]
-        if not made:
-            return ()
         files = {at: inbox.files[index] for at, index in enumerate(made) if index in inbox.files}
         answer = Answer(
             images=dict(enumerate(response.images)),
@@ -206,8 +196,8 @@ class Sending:
         )
         return await self._keeper.keep(course.job, answer)
 
-    async def _settle(self, course: _Course, error: BaseException) -> None:
-        """Note what became of a row whose call ended in *error*, unless that is noted."""
+    async def _settle(self, course: _Course) -> None:
+        """Note what became of a row whose call has ended, unless that is noted."""
         if course.state != "sent" or course.trouble:
             return
         attempts = course.call.attempts if course.call else ()
@@ -215,8 +205,7 @@ class Sending:
             if attempts and attempts[-1].fate == "never sent":
                 self._move(course, await self._ledger.put_back(course.job.number))
                 return
-            name = "Interrupted" if isinstance(error, asyncio.CancelledError) else _name(error)
-            await self._ledger.unknown(course.job.number, name, _INTERRUPTED)
+            await self._ledger.unknown(course.job.number, "Interrupted", _INTERRUPTED)
             self._move(course, "unknown")
 
     def _move(self, course: _Course, after: State) -> None:
@@ -235,21 +224,9 @@ class Sending:
 _INTERRUPTED = "the batch ended before its answer came"
 
 
-def _name(error: BaseException) -> str:
-    return type(error).__name__
-
-
 def _link(image: Image) -> Link:
     expires = image.expires_at
     return Link(url=image.url, expires=expires.timestamp() if expires else None)
-
-
-def _no_images(response: ImagesResponse) -> tuple[str, str]:
-    """Why *response* has none, as its own errors tell."""
-    for image in response.failures:
-        if image.error is not None:
-            return "ContentPolicyError", f"no image was made: {image.error.message}"
-    return "NoImages", "the answer has no image"
 
 
 def cost_of(

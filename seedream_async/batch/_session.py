@@ -27,7 +27,7 @@ from ._options import Options, changes, refuse_other_batch
 from ._products import Products
 from ._report_entries import Summary
 from ._results import BatchResult
-from ._running import Run, watched
+from ._running import ASKED, Run, watched
 from ._surveying import Survey, survey
 from ._tally import Tally
 
@@ -72,8 +72,8 @@ class Batch:
         comparison = await self.ledger.compare(settings, whole)
         before = (await self.ledger.settings()).get("survey")
         if not comparison.fresh:
-            if not self.options.other_input:
-                refuse_other_batch(comparison, settings, self.options.tags)
+            other, tags = self.options.other_input, self.options.tags
+            refuse_other_batch(comparison, settings, tags, other=other)
             for line in changes(comparison):
                 self.options.on_notice(line)
         self._say_recovery()
@@ -172,6 +172,8 @@ class Batch:
             progress = run.tally.told(self.client.stats(), run.leaving.why)
             self.options.on_progress(progress)
 
+        if self.options.leave.is_set():
+            run.leaving.leave(ASKED)
         watch = asyncio.create_task(watched(run.leaving, self.options.leave, told, _EVERY))
         try:
             yield

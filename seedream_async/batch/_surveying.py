@@ -32,7 +32,6 @@ class Survey:
 
     rows: int = 0
     bad: int = 0
-    fresh: int = 0
     images: tuple[int, int] = (0, 0)
     amount: tuple[float, float] = (0.0, 0.0)
     unpriced: int = 0
@@ -87,10 +86,10 @@ async def survey(
             if isinstance(place, BadRow):
                 result.bad += 1
                 on_bad(place)
-            elif isinstance(row, Row):
-                result.rows += 1
-                result.fresh += place.fresh
-                result.count(row, given.model, price)
+                continue
+            assert isinstance(row, Row)  # noqa: S101  as it has a place
+            result.rows += 1
+            result.count(row, given.model, price)
     return result
 
 
