@@ -30,10 +30,6 @@ class Outcome:
     successes: list[Success] = field(factory=list)
     failures: list[Failure] = field(factory=list)
 
-    @property
-    def files(self) -> list[SavedImage]:
-        return [file for success in self.successes for file in success.files]
-
 
 async def run(options: argparse.Namespace) -> int:
     """Run the command of *options* and return its exit code."""

@@ -377,7 +377,12 @@ async def test_no_price_is_no_cost(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("signals", "unknown"), [pytest.param(1, 0, id="once"), pytest.param(2, 3, id="twice")]
+    ("signals", "unknown"),
+    [
+        pytest.param(1, 0, id="once"),
+        pytest.param(2, 3, id="twice"),
+        pytest.param(3, 3, id="thrice"),
+    ],
 )
 async def test_signals_leave_a_batch(source, tmp_path, capsys, signals, unknown):
     """The first signal lets what is in flight end; the second does not, and says what that costs."""
@@ -389,7 +394,7 @@ async def test_signals_leave_a_batch(source, tmp_path, capsys, signals, unknown)
             await asyncio.sleep(0.01)
         for _ in range(signals):
             os.kill(os.getpid(), signal.SIGINT)
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0)
 
         code = await run
 
