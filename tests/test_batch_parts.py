@@ -25,6 +25,7 @@ from seedream_async import (
 from seedream_async._inbox import Inbox
 from seedream_async._transport import ApiTransport
 from seedream_async.batch import BatchResult, Ledger, _batch, _surveying, run_batch
+from seedream_async.batch._ballast import Ballast
 from seedream_async.batch._entries import Comparison, Difference, Entry, Link, StoredImage
 from seedream_async.batch._fields import Row
 from seedream_async.batch._jobs import action_of
@@ -645,3 +646,53 @@ async def test_a_source_of_rows_that_breaks_ends_the_run(source, tmp_path, monke
 
     assert str(result.stopped) == "the ledger cannot be read"
     assert result.left == 9
+
+
+async def test_room_is_kept_for_what_is_paid_for(source, tmp_path, monkeypatch):
+    """On a disk that is full, what is in flight is noted in the room that was kept for it."""
+    out, paid, fits = tmp_path / "out", Ledger.paid, 2
+    ballast = out / "ledger.sqlite3.ballast"
+
+    async def note(*args, **kwargs):
+        nonlocal fits
+        fits -= 1
+        if fits < 0 and await asyncio.to_thread(ballast.exists):
+            raise StorageError("no room")
+        await paid(*args, **kwargs)
+
+    monkeypatch.setattr(Ledger, "paid", note)
+    async with Emulator(latency=0.05) as emulator, emulator.client(model=MODEL) as client:
+        given = {"client": client, "concurrency": 3}
+        before = await run_batch(source, out, **given)
+        fits = 99
+        after = await run_batch(source, out, **given)
+
+    assert (before.unknown, str(before.stopped)) == (0, "no room")
+    assert before.left > before.paid > 0
+    assert (after.saved, emulator.images_billed) == (9, 9)
+    assert not await asyncio.to_thread(ballast.exists)
+
+
+async def test_a_mark_that_was_made_all_the_same_is_no_trouble(source, tmp_path, monkeypatch):
+    """If the disk had taken a mark that it seemed to refuse, the row is paid for, and saved."""
+    paid = Ledger.paid
+
+    async def note(*args, **kwargs):
+        await paid(*args, **kwargs)
+        raise StorageError("not sure")
+
+    monkeypatch.setattr(Ledger, "paid", note)
+    async with Emulator() as emulator, emulator.client(model=MODEL) as client:
+        result = await run_batch(source, tmp_path / "out", client=client, concurrency=1)
+
+    assert (result.paid, result.unknown, result.left) == (1, 0, 9)
+
+
+async def test_a_ballast_needs_room_itself(tmp_path):
+    """Where there is no room to keep, none is kept, and nothing is said."""
+    ballast = Ballast(tmp_path / "nowhere" / "ledger")
+
+    await ballast.load()
+    await ballast.drop()
+
+    assert [*tmp_path.iterdir()] == []

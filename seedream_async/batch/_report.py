@@ -73,7 +73,8 @@ async def _drafting(folder: Path, most_pictures: int) -> AsyncIterator[Draft]:
             await in_thread(draft.open)
         yield draft
     finally:
-        await surely_in_thread(draft.close)
+        with _told(folder):  # what is still to be written may not fit either
+            await surely_in_thread(draft.close)
 
 
 def _told(folder: Path) -> contextlib.AbstractContextManager[None]:

@@ -31,6 +31,7 @@ from seedream_async._request import GenerateRequest
 from seedream_async._results import Failure
 from seedream_async._spending import Purse
 
+from ._ballast import Ballast
 from ._input import Input, matched
 from ._jobs import Job, action_of
 from ._keeping import Answer, Keeper
@@ -55,6 +56,7 @@ class Run:
     generating: Generating
     tally: Tally
     leaving: Leaving
+    ballast: Ballast
     width: int
     price: PricePerImage | None = None
     allowance: Allowance = field(factory=Allowance)
@@ -116,6 +118,7 @@ class Run:
             self.keeper(),
             self.tally,
             self.leaving,
+            ballast=self.ballast,
             place=_files.Place(self.folder),
             model=self.given.model,
             price=self.price,
@@ -150,7 +153,7 @@ class Run:
             self.on_saved(result.files)
             return 0
         error = result.error
-        if result.request is None or not isinstance(error, SeedreamError):
+        if isinstance(error, StorageError) or not isinstance(error, SeedreamError):
             self.leaving.leave(error)
         elif not isinstance(error, APIConnectionError):
             self._met(error)

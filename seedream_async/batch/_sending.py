@@ -7,7 +7,7 @@ Once a row is paid for, nothing that goes wrong may have it sent again.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -22,6 +22,7 @@ from seedream_async._errors import (
     APIError,
     APIStatusError,
     InvalidRequestError,
+    SeedreamError,
     StorageError,
 )
 from seedream_async._generating import Generating
@@ -29,12 +30,13 @@ from seedream_async._inbox import Inbox
 from seedream_async._models import Image, ImagesResponse, SavedImage
 from seedream_async._request import GenerateRequest
 
+from ._ballast import Ballast
 from ._entries import Link
 from ._jobs import Job
 from ._keeping import Answer, Keeper
 from ._leaving import Leaving
 from ._ledger import Ledger
-from ._states import State
+from ._states import IllegalTransitionError, State
 from ._tally import Tally
 
 
@@ -62,6 +64,7 @@ class Sending:
         tally: Tally,
         leaving: Leaving,
         *,
+        ballast: Ballast,
         place: _files.Place,
         model: str,
         price: PricePerImage | None,
@@ -72,6 +75,7 @@ class Sending:
         self._keeper = keeper
         self._tally = tally
         self._leaving = leaving
+        self._ballast = ballast
         self._place = place
         self._model = model
         self._price = price
@@ -93,16 +97,24 @@ class Sending:
                 await self._settle(course)
                 raise
             if course.trouble:
+                with contextlib.suppress(SeedreamError, IllegalTransitionError):
+                    await self._keep(course, response, inbox)  # which nobody knows of, but is there
                 raise course.trouble
             inline = any(image.url is None for image in response.images)
             if not inline:
                 answered(response)
+                self._leave_room()
             try:
                 files = await self._keep(course, response, inbox)
             finally:
                 if inline:  # it is lost unless it is saved, so its place is not given on before
                     answered(response)
         return evolve(response, files=files)
+
+    def _leave_room(self) -> None:
+        """Save nothing that can be fetched later once the disk has refused: the marks need it."""
+        if isinstance(self._leaving.why, StorageError):
+            raise self._leaving.why
 
     async def _answer(
         self,
@@ -167,16 +179,17 @@ class Sending:
         """Note the links of *response*. What goes wrong is told later: it is no failed attempt."""
         course.request_id, images = response.request_id, response.images
         course.cost = cost_of(request, len(images), self._model, self._price)
+        paid = partial(
+            self._ledger.paid,
+            course.job.number,
+            [_link(image) for image in images],
+            request_id=response.request_id,
+            cost=course.cost,
+        )
         try:
-            await self._ledger.paid(
-                course.job.number,
-                [_link(image) for image in images],
-                request_id=response.request_id,
-                cost=course.cost,
-            )
+            await self._surely(paid)
         except StorageError as error:
             course.trouble = error
-            self._leaving.leave(error)
             return
         self._tally.cost += course.cost or 0.0
         self._move(course, "paid")
@@ -207,6 +220,16 @@ class Sending:
                 return
             await self._ledger.unknown(course.job.number, "Interrupted", _INTERRUPTED)
             self._move(course, "unknown")
+
+    async def _surely(self, mark: Callable[[], Awaitable[None]]) -> None:
+        """Make a *mark*; if the disk refuses it, end the batch, make room, and try once more."""
+        try:
+            await mark()
+        except StorageError as error:
+            self._leaving.leave(error)
+            await self._ballast.drop()
+            with contextlib.suppress(IllegalTransitionError):  # it was made, and nobody was sure
+                await mark()
 
     def _move(self, course: _Course, after: State) -> None:
         self._tally.move(course.state, after)

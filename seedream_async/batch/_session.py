@@ -18,6 +18,7 @@ from seedream_async._client import AsyncSeedream
 from seedream_async._errors import InvalidRequestError, StorageError
 from seedream_async._threads import in_thread
 
+from ._ballast import Ballast
 from ._contents import missing
 from ._fields import BadRow
 from ._input import Input
@@ -60,9 +61,13 @@ class Batch:
         surveyed = await self.survey()
         past = await self._past()
         run = await self._begin(surveyed, past)
-        async with self._told(run):
-            await run.fetch()
-            await run.send()
+        await run.ballast.load()
+        try:
+            async with self._told(run):
+                await run.fetch()
+                await run.send()
+        finally:
+            await run.ballast.drop()
         return await self._finish(run, surveyed, past)
 
     async def survey(self) -> Survey:
@@ -149,6 +154,7 @@ class Batch:
             generating=generating,
             tally=tally,
             leaving=Leaving(),
+            ballast=Ballast(options.ledger),
             width=options.width,
             price=options.price,
             allowance=Allowance(
