@@ -24,7 +24,7 @@ from seedream_async import (
 )
 from seedream_async._inbox import Inbox
 from seedream_async._transport import ApiTransport
-from seedream_async.batch import BatchResult, Ledger, _batch, _surveying, run_batch
+from seedream_async.batch import BatchResult, Ledger, _batch, _session, _surveying, run_batch
 from seedream_async.batch._ballast import Ballast
 from seedream_async.batch._entries import Comparison, Difference, Entry, Link, StoredImage
 from seedream_async.batch._fields import Row
@@ -537,6 +537,7 @@ def test_no_price_is_no_amount():
 async def test_rows_are_planned_in_portions(source, tmp_path, monkeypatch):
     """An input of any length is planned whole, and what is wrong with a row is told of it."""
     monkeypatch.setattr(_surveying, "_PORTION", 3)
+    monkeypatch.setattr(_session, "_MANY", 6)
     notices = []
     async with Emulator() as emulator, emulator.client() as client:
         options = _batch.options_of(source, tmp_path / "out", client, {"on_notice": notices.append})
@@ -545,6 +546,7 @@ async def test_rows_are_planned_in_portions(source, tmp_path, monkeypatch):
 
     assert (plan.rows, plan.bad) == (0, 9)
     assert notices[0].startswith("line 1: 512x512 has 0.26 Mpx")
+    assert notices[6] == "6 rows read so far"
 
 
 def test_columns_are_bounded():
@@ -696,3 +698,45 @@ async def test_a_ballast_needs_room_itself(tmp_path):
     await ballast.drop()
 
     assert [*tmp_path.iterdir()] == []
+
+
+async def test_an_input_that_changes_ends_the_run(source, tmp_path):
+    """Rows of a file that is edited meanwhile are not taken for those that were planned."""
+    changed = False
+
+    def change(_):
+        nonlocal changed
+        if not changed:
+            changed = True
+            loop.run_in_executor(None, source.write_text, '{"prompt": "another"}\n')
+
+    async with Emulator(latency=0.1) as emulator, emulator.client(model=MODEL) as client:
+        loop = asyncio.get_running_loop()
+        result = await run_batch(
+            source, tmp_path / "out", client=client, concurrency=1, on_saved=change
+        )
+
+    assert "was changed while the batch was at work" in str(result.stopped)
+    assert all(received.json["prompt"] != "another" for received in emulator.requests)
+    assert 0 < result.left < 9
+
+
+async def test_an_input_that_is_gone_is_told(tmp_path):
+    """A path without a file is one clear error."""
+    async with Emulator() as emulator, emulator.client(model=MODEL) as client:
+        with pytest.raises(InvalidRequestError, match="cannot be read"):
+            await run_batch(tmp_path / "none.jsonl", tmp_path / "out", client=client)
+
+
+async def test_a_ledger_is_of_one_process(source, tmp_path):
+    """A second run of the same batch at the same time is refused, and sends nothing."""
+    async with Emulator(latency=0.3) as emulator, emulator.client(model=MODEL) as client:
+        first = asyncio.create_task(run_batch(source, tmp_path / "out", client=client))
+        while not emulator.request_count:
+            await asyncio.sleep(0.01)
+
+        with pytest.raises(InvalidRequestError, match="is in use by this process"):
+            await run_batch(source, tmp_path / "out", client=client)
+        await first
+
+    assert emulator.request_count == 9

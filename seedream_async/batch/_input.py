@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from seedream_async._errors import InvalidRequestError
 from seedream_async._files import storage_errors
@@ -42,6 +42,7 @@ class Input:
     model: str
     format: Format | None = None
     defaults: Mapping[str, Any] = field(factory=dict)
+    stamp: tuple[int, ...] | None = None
 
     @classmethod
     async def of(
@@ -60,7 +61,8 @@ class Input:
             with storage_errors(path):
                 await in_thread(_spool, path)
         whole = await in_thread(path.absolute)
-        return cls(source=name, path=whole, model=model, format=format, defaults=defaults)
+        given = cls(source=name, path=whole, model=model, format=format, defaults=defaults)
+        return evolve(given, stamp=await in_thread(_stamp, whole))
 
     @classmethod
     def recorded(cls, settings: Mapping[str, Any], folder: Path) -> Input:
@@ -79,12 +81,30 @@ class Input:
         found = rows(self.path, format=self.format, defaults=self.defaults)
         return cast("AsyncGenerator[Found, None]", found)
 
+    async def check(self) -> None:
+        """Raise if the file is not what it was: its rows would be taken for others."""
+        if await in_thread(_stamp, self.path) != self.stamp:
+            raise InvalidRequestError(
+                f"input: {self.path} was changed while the batch was at work. Nothing more was "
+                "sent; run the same command again",
+                field="input",
+            )
+
     async def digest(self) -> tuple[str, str]:
         """That of the file, and that of all which decides what its rows ask for."""
         digest = await input_digest(self.path)
         decides = [digest, self.model, self.format, dict(self.defaults)]
         text = json.dumps(decides, sort_keys=True)
         return digest, hashlib.blake2b(text.encode("ascii"), digest_size=16).hexdigest()
+
+
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    """What changes when the file at *path* does; nothing if there is none. Blocking."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _spool(path: Path) -> None:

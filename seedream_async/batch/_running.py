@@ -153,7 +153,8 @@ class Run:
             self.on_saved(result.files)
             return 0
         error = result.error
-        if isinstance(error, StorageError) or not isinstance(error, SeedreamError):
+        ours = isinstance(error, SeedreamError) and not isinstance(error, StorageError)
+        if result.request is None or not ours:
             self.leaving.leave(error)
         elif not isinstance(error, APIConnectionError):
             self._met(error)
@@ -187,6 +188,7 @@ class Run:
                     retry_failed=self.retry_failed,
                 )
                 if action == "send":
+                    await self.given.check()  # after its row was read, and before it is sent
                     sending.jobs[index] = Job(
                         number=entry.number, row=row, before=entry.state, doubts=entry.doubts
                     )

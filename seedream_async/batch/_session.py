@@ -34,6 +34,7 @@ from ._tally import Tally
 
 _EVERY = 0.5  # seconds between two looks at how far it is
 _MOST_NOTICES = 20  # rows that are told one by one
+_MANY = 100_000  # rows that take some seconds to read
 _MICRO = 1_000_000
 
 
@@ -85,7 +86,8 @@ class Batch:
         known = Survey.of(before) if before and comparison.same_input else None
         await self.ledger.begin(settings | {"survey": before if known else None}, whole)
         if known is None:
-            known = await survey(self.ledger, self.given, self.options.price, self._tell_bad)
+            price, read = self.options.price, self._tell_read
+            known = await survey(self.ledger, self.given, price, self._tell_bad, read)
             await self.ledger.begin(settings | {"survey": asdict(known)}, whole)
         self._refuse_bad(known)
         return known
@@ -107,6 +109,10 @@ class Batch:
         self.bad += 1
         if self.bad <= _MOST_NOTICES:
             self.options.on_notice(f"line {row.line}: {row.reason}")
+
+    def _tell_read(self, rows: int) -> None:
+        if rows and rows % _MANY == 0:
+            self.options.on_notice(f"{rows} rows read so far")
 
     def _refuse_bad(self, surveyed: Survey) -> None:
         if self.bad > _MOST_NOTICES:

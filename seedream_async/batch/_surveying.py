@@ -72,10 +72,15 @@ async def survey(
     given: Input,
     price: PricePerImage | None,
     on_bad: Callable[[BadRow], None],
+    on_read: Callable[[int], None],
 ) -> Survey:
-    """Plan every row of *given* that is a request; tell *on_bad* of each that is not."""
+    """
+    Plan every row of *given* that is a request; tell *on_bad* of each that is not, and *on_read*
+    of how many there are so far.
+    """
     result = Survey()
     async for portion in _portions(given):
+        on_read(result.rows + result.bad)
         judged = await in_thread(_judged, portion, given.model)
         plans = [plan for _, plan in judged if isinstance(plan, Plan)]
         known = iter(await ledger.plan(plans))
