@@ -122,7 +122,9 @@ async def run_batch(
     cancelled, what was in flight is unknown. Raises `InvalidRequestError` before anything is sent,
     and `StorageError` if what it works with cannot be made; later trouble is in the result.
     """
-    told = {key: value for key, value in locals().items() if key not in _OWN}
+    told = dict(locals())
+    for own in _OWN:
+        del told[own]
     async with contextlib.AsyncExitStack() as stack:
         used = await stack.enter_async_context(AsyncSeedream()) if client is None else client
         options = options_of(source, out, used, told)

@@ -30,6 +30,7 @@ from seedream_async import (
     estimate,
     size_for,
 )
+from seedream_async.batch import BatchResult, run_batch
 from seedream_async.emulator import Emulator
 
 
@@ -95,6 +96,13 @@ def configures() -> None:
     AsyncSeedream(timeout=Timeout(total=None, read=60))
     assert_type(RateLimitError("slow down").retry_after, float | None)
     assert_type(Emulator().client(), AsyncSeedream)
+
+
+async def runs_a_batch(client: AsyncSeedream) -> None:
+    result = await run_batch("prompts.jsonl", "images", client=client, max_cost=5)
+    assert_type(result, BatchResult)
+    assert_type(result.cost, float | None)
+    await run_batch("prompts.jsonl", "images", retries=2)  # type: ignore[call-arg]
 
 
 async def refuses(client: AsyncSeedream) -> None:
