@@ -18,7 +18,7 @@ from attrs import field, frozen
 
 from seedream_async.batch import Ledger
 
-WIDTH = 6
+WIDTH = 4
 MODEL = "doubao-seedream-3-0-t2i-250415"
 # Prints where it is; then, for each line that it reads, how often it has billed which prompt.
 SERVICE = """
@@ -32,8 +32,7 @@ async def main():
         print(emulator.base_url, flush=True)
         while await loop.run_in_executor(None, sys.stdin.readline):
             prompts = [received.json["prompt"] for received in emulator.requests]
-            assert len(prompts) == emulator.images_billed
-            print(json.dumps(Counter(prompts)), flush=True)
+            print(json.dumps([emulator.images_billed, Counter(prompts)]), flush=True)
 
 asyncio.run(main())
 """
@@ -61,11 +60,19 @@ class Service:
     def environment(self):
         return {**os.environ, "COMETAPI_KEY": "sk-emulator", "COMETAPI_BASE_URL": self.base_url}
 
-    def billed(self):
-        """How many images of each prompt the account is charged for."""
+    def received(self):
+        """How many images are billed by now, and how often each prompt has arrived."""
         self.process.stdin.write("?\n")
         self.process.stdin.flush()
-        return Counter(json.loads(self.process.stdout.readline()))
+        billed, prompts = json.loads(self.process.stdout.readline())
+        return billed, Counter(prompts)
+
+    def billed(self):
+        """How many images of each prompt the account is charged for: all that has arrived."""
+        billed, prompts = self.received()
+        while billed != prompts.total():  # what has just arrived is about to be
+            billed, prompts = self.received()
+        return prompts
 
 
 @frozen
@@ -125,14 +132,22 @@ def in_doubt(entries):
     return sum(entry.state == "sent" for entry in entries) + len([*lost])
 
 
+def wait_until_it_sends(service, process):
+    before, _ = service.received()
+    while process.poll() is None and service.received()[0] == before:
+        time.sleep(0.02)
+
+
 def killed_batch(service, folder, *, rows, kills, seed, longest):
     """Kill a batch *kills* times, at moments up to *longest* seconds after its start; end it."""
     chance = random.Random(seed)
     write_rows(folder / "rows.jsonl", rows)
     doubts = []
-    for _ in range(kills):
+    for number in range(kills):
         process = start(service, folder)
-        time.sleep(chance.uniform(0, longest))
+        if number % 2:  # or a busy machine would see it killed before it has sent anything
+            wait_until_it_sends(service, process)
+        time.sleep(chance.uniform(0, longest / (1 + number % 2)))
         process.kill()
         finish(process)
         if (folder / "out" / "ledger.sqlite3").exists():

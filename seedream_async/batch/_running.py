@@ -42,7 +42,6 @@ from ._states import State
 from ._tally import Tally
 
 _FETCHING_WIDTH = 8
-ASKED = "it was asked to end"
 
 
 @define(kw_only=True)
@@ -234,5 +233,5 @@ async def watched(
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(every):
                 await (leave if leaving.why is None else asyncio.Event()).wait()
-                leaving.leave(ASKED)
+                leaving.leave("it was asked to end")
         told()

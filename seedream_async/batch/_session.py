@@ -28,7 +28,7 @@ from ._options import Options, changes, refuse_other_batch
 from ._products import Products
 from ._report_entries import Summary
 from ._results import BatchResult
-from ._running import ASKED, Run, watched
+from ._running import Run, watched
 from ._surveying import Survey, survey
 from ._tally import Tally
 
@@ -184,8 +184,6 @@ class Batch:
             progress = run.tally.told(self.client.stats(), run.leaving.why)
             self.options.on_progress(progress)
 
-        if self.options.leave.is_set():
-            run.leaving.leave(ASKED)
         watch = asyncio.create_task(watched(run.leaving, self.options.leave, told, _EVERY))
         try:
             yield
