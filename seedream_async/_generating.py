@@ -34,7 +34,7 @@ class Generating:
     async def one(
         self, request: GenerateRequest, effort: Effort, save_to: str | os.PathLike[str] | None
     ) -> ImagesResponse:
-        self._lifetime.check()  # before it waits for anything that belongs to a loop
+        self.lifetime.check()  # before it waits for anything that belongs to a loop
         async with Inbox() as inbox:
             async with self.calls.prepared(request) as prepared:
                 place = await place_of(save_to)
