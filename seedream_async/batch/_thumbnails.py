@@ -42,7 +42,10 @@ async def make_previews(folder: Path, pictures: Sequence[Picture]) -> list[Previ
         async with gate:
             return await in_thread(_preview_of, folder, picture)
 
-    return await asyncio.gather(*map(make, pictures))
+    # Not gather: when cancelled, it leaves while some are still at work.
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(make(picture)) for picture in pictures]
+    return [task.result() for task in tasks]
 
 
 def _preview_of(folder: Path, picture: Picture) -> Preview | None:
