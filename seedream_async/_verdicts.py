@@ -28,6 +28,7 @@ _WORDS = {
     "base_url": "COMETAPI_BASE_URL",
     "max_images": "--max-images",
     "save_to": "--out",
+    "pass other_input": "pass --other-input",
     '; to send it anyway: validation="warn"': "",
 }
 _SPEAKING_OF_PARAMETERS = (

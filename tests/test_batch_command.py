@@ -120,6 +120,19 @@ def test_images_of_the_emulator_are_not_mixed_with_others(server, source, out, c
     assert server.request_count == 0
 
 
+def test_another_file_is_refused_in_the_words_of_the_command(server, source, out, capsys):
+    """Another file for the same folder is a slip, unless an option says that it is meant."""
+    batch(source, out)
+    other = write(source.with_name("other.jsonl"), [row(3)])
+    capsys.readouterr()
+
+    code = batch(other, out)
+
+    assert code == 2
+    assert "pass --other-input to go on" in capsys.readouterr().err
+    assert batch(other, out, "--other-input") == 0
+
+
 def test_options_reach_the_rows(server, source, out):
     """Defaults are of rows that do not say; a template names the files."""
     batch(source, out, "--seed", 7, "--no-watermark", "--name", "{index:03d}", "--sidecar")
