@@ -179,12 +179,17 @@ class Page:
             )
 
     async def click(self, selector):
-        """Click the middle of what *selector* finds, once it is in sight."""
-        x, y = await self.ask(
-            f"(() => {{const it = document.querySelector({selector!r});"
-            "it.scrollIntoView({block: 'nearest'});"
-            "const box = it.getBoundingClientRect();"
-            "return [box.x + box.width / 2, box.y + box.height / 2]})()"
+        """Click the middle of what *selector* finds, once it is in sight, on top, and at rest."""
+        x, y = await self.until(
+            f"(async () => {{const it = document.querySelector({selector!r});"
+            "const frame = () => new Promise(requestAnimationFrame);"
+            "const middle = () => {const box = it.getBoundingClientRect();"
+            " return [box.x + box.width / 2, box.y + box.height / 2]};"
+            "it.scrollIntoView({block: 'nearest', behavior: 'instant'});"
+            "await frame(); const before = middle(); await frame(); await frame();"
+            "const [x, y] = middle();"
+            "const rests = before[0] === x && before[1] === y;"
+            "return rests && it.contains(document.elementFromPoint(x, y)) ? [x, y] : null})()"
         )
         for kind in ("mousePressed", "mouseReleased"):
             await self.send(
