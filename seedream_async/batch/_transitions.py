@@ -151,9 +151,9 @@ def _tell(
     """Note what is known of the outcome; what was paid for before stays so."""
     connection.execute(
         "INSERT OR REPLACE INTO outcome"
-        " SELECT ?1, coalesce(?2, max(request_id)), coalesce(?3, max(cost)), ?4, ?5"
-        " FROM outcome WHERE job = ?1",
-        (number, request_id, cost and round(cost * MILLION), problem, message),
+        " SELECT ?, coalesce(?, max(request_id)), coalesce(?, max(cost)), ?, ?"
+        " FROM outcome WHERE job = ?",
+        (number, request_id, cost and round(cost * MILLION), problem, message, number),
     )
 
 
