@@ -9,7 +9,7 @@ import sys
 import tracemalloc
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from seedream_async import _base64
@@ -72,8 +72,20 @@ def restored(*pieces):
     for broken in events:
         if isinstance(broken, NotBase64):
             item = payload["data"][broken.index]
-            item["b64_json"] = decoded_text(events, broken.index).decode() + item["b64_json"]
+            text = decoded_text(events, broken.index).decode() + item["b64_json"]
+            item["b64_json"] = canonical(text)
     return payload, joined(events)
+
+
+def canonical(text):
+    """*text* without the bits that padding hides: they are no data, and decoding forgets them."""
+    groups = (text[at : at + 4] for at in range(0, len(text), 4))
+    return "".join(
+        base64.b64encode(base64.b64decode(group)).decode()
+        if group.endswith("=") and BASE64.fullmatch(group)
+        else group
+        for group in groups
+    )
 
 
 def decoded_text(events, index):
@@ -100,7 +112,7 @@ def expected(body):
         text = item.get("b64_json") if isinstance(item, dict) else None
         if isinstance(text, str):
             whole = BASE64.fullmatch(text)
-            item["b64_json"] = "" if whole else text
+            item["b64_json"] = "" if whole else canonical(text)
             ends.append(
                 (Completed(index), base64.b64decode(text)) if whole else (NotBase64(index), None)
             )
@@ -418,6 +430,7 @@ def bodies(draw):
 cuts = st.lists(st.integers(0, 300), max_size=12)
 
 
+@example(body=b'{"data":[{"b64_json":"AAB=\\u0041AA"}]}', cuts=[26])
 @given(body=bodies(), cuts=cuts)
 def test_any_answer(body, cuts):
     """Skeleton and images of any JSON, cut anywhere, are what `json` and `base64` say."""
