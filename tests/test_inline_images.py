@@ -54,14 +54,20 @@ def outcome(*pieces):
     return skeleton, joined(events)
 
 
+def unescaped(match):
+    return chr(int(match[1], 16)).encode("utf-8", "surrogatepass")
+
+
 def saved(*pieces):
     """
     As *outcome*, without the broken images: how soon those are known depends on the pieces.
 
-    So does how much of them was decoded: what base64 consists of does not count in the skeleton.
+    So does how much of them was decoded, and unescaped: what base64 consists of does not count in
+    the skeleton, nor how a character is spelt.
     """
     skeleton, ends = outcome(*pieces)
-    bare = re.sub(rb"[A-Za-z0-9+/=\\]", b"", skeleton)
+    plain = re.sub(rb"\\u([0-9A-Fa-f]{4})", unescaped, skeleton)
+    bare = re.sub(rb"[A-Za-z0-9+/=\\]", b"", plain)
     return bare, [end for end in ends if isinstance(end[0], Completed)]
 
 
