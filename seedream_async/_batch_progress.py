@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
-from types import TracebackType
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol, Self
+
+from ._progress import print_beside, suited
 
 if TYPE_CHECKING:
     from ._models import SavedImage
@@ -20,12 +21,7 @@ class BatchDisplay(Protocol):
 
     def __enter__(self) -> Self: ...
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
 
     def update(self, progress: BatchProgress) -> None:
         """The batch is as *progress* says."""
@@ -42,12 +38,9 @@ class BatchDisplay(Protocol):
 
 def display_of() -> BatchDisplay:
     """The kind of display that suits where standard error leads."""
-    if sys.stderr.isatty():
-        try:
-            return _Live()
-        except ImportError:
-            pass
-    return _Lines()
+    drawn: Callable[[], BatchDisplay] = _Live
+    plain: Callable[[], BatchDisplay] = _Lines
+    return suited(drawn, plain)
 
 
 def said(progress: BatchProgress) -> str:
@@ -87,12 +80,7 @@ class _Lines:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
 
     def update(self, progress: BatchProgress) -> None:
         now = time.monotonic()
@@ -127,12 +115,7 @@ class _Live:
         self._bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
     def update(self, progress: BatchProgress) -> None:
@@ -142,15 +125,12 @@ class _Live:
         )
 
     def notice(self, line: str) -> None:
-        self._print(line)
+        print_beside(self._bar, line)
 
     def saved(self, files: Sequence[SavedImage]) -> None:
         for file in files:
             if sys.stdout.isatty():
                 about = f"{file.width}x{file.height}  {file.bytes / 1000:.0f} kB"
-                self._print(f"{file.path}  {about}")
+                print_beside(self._bar, f"{file.path}  {about}")
             else:
                 print(file.path, flush=True)
-
-    def _print(self, line: str) -> None:
-        self._bar.console.print(line, emoji=False, highlight=False, markup=False, soft_wrap=True)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-from types import TracebackType
-from typing import Protocol, Self
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol, Self, TypeVar
 
+_T = TypeVar("_T")
 _EVERY = 2.0  # seconds between plain lines
 
 
@@ -15,12 +17,7 @@ class Progress(Protocol):
 
     def __enter__(self) -> Self: ...
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
 
     def advance(self, failed: int) -> None:
         """One more is done; *failed* of all so far have failed."""
@@ -33,12 +30,24 @@ class Progress(Protocol):
 
 def progress_of(total: int) -> Progress:
     """The kind of progress that suits where standard error leads."""
+    drawn: Callable[[], Progress] = partial(_Bar, total)
+    plain: Callable[[], Progress] = partial(_Lines, total)
+    return suited(drawn, plain)
+
+
+def suited(drawn: Callable[[], _T], plain: Callable[[], _T]) -> _T:
+    """What is *drawn* if standard error is a terminal and rich is there, else *plain*."""
     if sys.stderr.isatty():
         try:
-            return _Bar(total)
+            return drawn()
         except ImportError:
             pass
-    return _Lines(total)
+    return plain()
+
+
+def print_beside(bar: Any, line: str) -> None:
+    """Print *line* as it is, on the terminal that the *bar* of rich is drawn on."""
+    bar.console.print(line, emoji=False, highlight=False, markup=False, soft_wrap=True)
 
 
 class _Lines:
@@ -50,12 +59,7 @@ class _Lines:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
 
     def advance(self, failed: int) -> None:
         self._done += 1
@@ -93,12 +97,7 @@ class _Bar:
         self._bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
     def advance(self, failed: int) -> None:
@@ -107,8 +106,6 @@ class _Bar:
 
     def show(self, line: str) -> None:
         if sys.stdout.isatty():
-            self._bar.console.print(
-                line, emoji=False, highlight=False, markup=False, soft_wrap=True
-            )
+            print_beside(self._bar, line)
         else:
             print(line, flush=True)

@@ -36,6 +36,7 @@ LAYERS = (
         "_pace",
     },
     {
+        "_body",
         "_transport",
         "_link_transport",
         "_trouble",
@@ -93,7 +94,7 @@ IMPURE_CALLS = words(
     sleep stat time today unlink utcnow write_bytes write_text
     """
 )
-TRANSPORTS = {"_transport", "_link_transport", "_trouble", "_sessions"}
+TRANSPORTS = {"_body", "_transport", "_link_transport", "_trouble", "_sessions"}
 OWNERS = {
     "aiohttp": TRANSPORTS,
     "yarl": TRANSPORTS,

@@ -24,10 +24,11 @@ from seedream_async import (
     InvalidRequestError,
     OutcomeUnknownError,
 )
+from seedream_async._body import RequestBody
 from seedream_async._link_transport import LinkTransport, exact_url
 from seedream_async._sessions import Lifetime
 from seedream_async._timeout import Bounds
-from seedream_async._transport import ApiTransport, _Body, _Exchange
+from seedream_async._transport import ApiTransport, _Exchange
 from seedream_async._trouble import client_timeout, describe
 
 KEY = "sk-test-key"
@@ -558,7 +559,7 @@ async def test_a_closed_connection_takes_nothing():
     """A body that meets a connection known to be closed has not left."""
     told = []
     protocol = mock.Mock(transport=None)
-    body = _Body([b"{}"], lambda: told.append(1))
+    body = RequestBody([b"{}"], lambda: told.append(1))
 
     with pytest.raises(aiohttp.ClientConnectionResetError):
         await body.write(StreamWriter(protocol, asyncio.get_running_loop()))
@@ -572,7 +573,7 @@ async def test_a_closing_connection_takes_nothing():
     """A connection that is about to close is as good as closed."""
     transport = mock.Mock()
     transport.is_closing.return_value = True
-    body = _Body([b"{}"], print)
+    body = RequestBody([b"{}"], print)
 
     with pytest.raises(aiohttp.ClientConnectionResetError):
         await body.write(StreamWriter(mock.Mock(transport=transport), asyncio.get_running_loop()))
@@ -583,7 +584,7 @@ async def test_a_closing_connection_takes_nothing():
 async def test_in_case_of_doubt_it_has_left():
     """Of a writer that is not aiohttp's own, such as a mock's, nothing is known."""
     writer = mock.AsyncMock()
-    body = _Body([b"{}"], print)
+    body = RequestBody([b"{}"], print)
 
     await body.write(writer)
 
@@ -617,7 +618,7 @@ async def test_says_what_it_was_at(answer, padding, phase):
 )
 async def test_a_gateway_is_suspected_by_the_clock(elapsed, cut, hinted):
     """A connection that ends after a round number of seconds was cut by a gateway."""
-    body = _Body([b"{}"], print)
+    body = RequestBody([b"{}"], print)
     await body.write(mock.AsyncMock())
     exchange = _Exchange(body, Bounds(total=60))
     exchange._start -= elapsed
@@ -736,7 +737,7 @@ def test_limits_that_are_none_are_none():
 def test_a_body_is_not_shown():
     """What aiohttp would print of a body is refused."""
     with pytest.raises(TypeError):
-        _Body([b"prompt"], print).decode()
+        RequestBody([b"prompt"], print).decode()
 
 
 async def test_a_body_is_not_written_where_the_far_side_has_spoken():
@@ -744,7 +745,7 @@ async def test_a_body_is_not_written_where_the_far_side_has_spoken():
     loop = asyncio.get_running_loop()
     protocol = ResponseHandler(loop)
     protocol.force_close()
-    body = _Body((b"{}",), lambda: None)
+    body = RequestBody((b"{}",), lambda: None)
 
     with pytest.raises(aiohttp.ClientConnectionError, match="spoke unasked"):
         await body.write(StreamWriter(protocol, loop))
@@ -754,7 +755,7 @@ async def test_a_body_is_not_written_where_the_far_side_has_spoken():
 
 async def test_images_that_came_before_a_cut_are_told_of():
     """A stream that breaks tells how many images it has brought, and suggests no stream."""
-    exchange = _Exchange(_Body((b"{}",), lambda: None), Bounds())
+    exchange = _Exchange(RequestBody((b"{}",), lambda: None), Bounds())
     exchange.body.sent = True
     exchange.arrived = 2
 
