@@ -1,115 +1,168 @@
 """
-What one call costs in CPU time, next to plain aiohttp doing the same exchange.
+What one call costs, next to plain aiohttp and to other clients that do the same exchange.
 
-The server is the emulator in a process of its own; each contender runs in a fresh process, and
-they take turns. Run it with `python benchmarks/calls.py`, or `--quick` for a smoke test.
+The server is a bare asyncio protocol that answers anything at once, or after 200 ms. Run it with
+`python benchmarks/calls.py --peers`, or with `--quick` to see that it works.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import contextlib
 import json
-import statistics
-import subprocess
-import sys
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
-import aiohttp
+from arena import CPU, PEAK, WALL, Contender, Contest, Goal, Run, Server, main, servers, spread
 
-from seedream_async import AsyncSeedream
-from seedream_async.emulator import Emulator
-
-IN_FLIGHT = 32
+MODEL = "doubao-seedream-5-0-260128"
+KEY = "sk-benchmark"
+REQUEST = {"model": MODEL, "prompt": "a cat"}
+Call = Callable[[], Awaitable[object]]
 
 
-async def spread(call: Callable[[], Awaitable[object]], calls: int) -> float:
-    """Make *calls* calls from a pool of workers; return microseconds of CPU per call."""
-    left = iter(range(calls))
-
-    async def work() -> None:
-        for _ in left:
-            await call()
-
-    await call()
-    start = time.process_time()
-    await asyncio.gather(*(work() for _ in range(IN_FLIGHT)))
-    return (time.process_time() - start) / calls * 1e6
+async def measure(run: Run, call: Call) -> None:
+    """Warm up, and then make the calls."""
+    calls, width = run.options["calls"], run.options["width"]
+    await spread(call, max(2 * width, calls // 10), width)
+    with run.measured(units=calls, tick=None):
+        await spread(call, calls, width)
 
 
-async def plain(url: str, key: str, calls: int) -> float:
-    connector = aiohttp.TCPConnector(limit=0, force_close=True)
+async def plain(run: Run) -> None:
+    import aiohttp
+
+    url, headers = f"{run.server['url']}/images/generations", {"Authorization": f"Bearer {KEY}"}
+    connector = aiohttp.TCPConnector(limit=0, force_close=run.options.get("fresh", False))
     async with aiohttp.ClientSession(connector=connector) as session:
 
         async def call() -> None:
-            body = {"model": "doubao-seedream-5-0-260128", "prompt": "a cat"}
-            headers = {"Authorization": f"Bearer {key}"}
-            async with session.post(
-                f"{url}/images/generations", json=body, headers=headers
-            ) as response:
+            async with session.post(url, json=REQUEST, headers=headers) as response:
                 json.loads(await response.read())
 
-        return await spread(call, calls)
+        await measure(run, call)
 
 
-async def ours(url: str, key: str, calls: int) -> float:
-    async with AsyncSeedream(api_key=key, base_url=url) as client:
-        return await spread(lambda: client.generate("a cat"), calls)
+async def ours(run: Run) -> None:
+    from seedream_async import AsyncSeedream, Limits
+    from seedream_async._sessions import PROOF
+
+    limits = Limits(concurrency=run.options["width"])
+    async with AsyncSeedream(api_key=KEY, base_url=run.server["url"], limits=limits) as client:
+        if not run.options.get("fresh"):  # let it see that the service leaves connections open
+            await client.generate("a cat")
+            await client.generate("a cat")
+            await asyncio.sleep(PROOF * 1.1)
+        await measure(run, lambda: client.generate("a cat"))
 
 
-CONTENDERS = {"plain aiohttp": plain, "AsyncSeedream": ours}
+async def never_known(run: Run) -> None:
+    """As in the first seconds, before a connection was seen to stay open: each call has its own."""
+    from seedream_async import _sessions
+
+    _sessions.PROOF = 1e6
+    await ours(run)
 
 
-async def serve() -> None:
-    async with Emulator() as emulator:
-        print(emulator.base_url, emulator.api_key, flush=True)
-        await asyncio.to_thread(sys.stdin.read)
+async def openai(run: Run) -> None:
+    from openai import AsyncOpenAI, DefaultAioHttpClient
+
+    own = DefaultAioHttpClient() if run.options.get("aiohttp") else None
+    async with AsyncOpenAI(api_key=KEY, base_url=run.server["url"], http_client=own) as client:
+        await measure(run, lambda: client.images.generate(model=MODEL, prompt="a cat"))
 
 
-def measure(name: str, url: str, key: str, calls: int) -> float:
-    command = [sys.executable, __file__, "--contender", name, url, key, str(calls)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)  # noqa: S603
+async def ark(run: Run) -> None:
+    from volcenginesdkarkruntime import AsyncArk
+
+    async with AsyncArk(api_key=KEY, base_url=run.server["url"]) as client:
+        await measure(run, lambda: client.images.generate(model=MODEL, prompt="a cat"))
 
 
-def compare(rounds: int, calls: int) -> None:
-    with contextlib.ExitStack() as stack:
-        server = stack.enter_context(
-            subprocess.Popen(  # noqa: S603
-                [sys.executable, __file__, "--serve"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-        )
-        url, key = server.stdout.readline().split()  # type: ignore[union-attr]
-        results: dict[str, list[float]] = {name: [] for name in CONTENDERS}
-        for _ in range(rounds):
-            for name in CONTENDERS:
-                results[name].append(measure(name, url, key, calls))
-    base = statistics.median(results["plain aiohttp"])
-    print(f"{IN_FLIGHT} in flight, {calls} calls, {rounds} rounds; CPU per call")
-    for name, values in results.items():
-        middle = statistics.median(values)
-        spread = f"{min(values):.0f} to {max(values):.0f}"
-        print(f"{name:15} {middle:6.0f} us  ({spread})  {middle / base:.2f} x")
+async def httpx(run: Run) -> None:
+    from httpx import AsyncClient, Limits
+
+    url, headers = f"{run.server['url']}/images/generations", {"Authorization": f"Bearer {KEY}"}
+    limits = Limits(max_connections=None, max_keepalive_connections=None)
+    async with AsyncClient(limits=limits) as client:
+
+        async def call() -> None:
+            json.loads((await client.post(url, json=REQUEST, headers=headers)).content)
+
+        await measure(run, call)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--contender", nargs=4, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.serve:
-        asyncio.run(serve())
-    elif options.contender:
-        name, url, key, calls = options.contender
-        print(asyncio.run(CONTENDERS[name](url, key, int(calls))))
-    else:
-        compare(rounds=2 if options.quick else 7, calls=200 if options.quick else 3000)
+US, PLAIN = "AsyncSeedream", "aiohttp + json"
+REUSING = (Contender(PLAIN, plain), Contender(US, ours, ours=True))
+PEERS = (
+    Contender("AsyncOpenAI, aiohttp transport", openai, {"aiohttp": True}, peers=True),
+    Contender("AsyncOpenAI", openai, peers=True),
+    Contender("Ark SDK", ark, peers=True),
+    Contender("httpx + json", httpx, peers=True),
+)
+FRESH = (
+    Contender(f"{PLAIN}, force_close", plain, {"fresh": True}),
+    Contender(f"{US}, first seconds", never_known, {"fresh": True}, ours=True),
+)
+
+
+def goals(width: int) -> Sequence[Goal]:
+    """What is wanted at 32 and 256 in flight."""
+    what = f"CPU of a call, {width} in flight, instant answers"
+    return [
+        Goal(metric=CPU, contender=US, against=PLAIN, most=1.25, headline=what),
+        Goal(metric=CPU, contender=US, against="AsyncOpenAI", most=1 / 8, headline=what),
+        Goal(metric=CPU, contender=US, against=PEERS[0].label, most=1 / 4),
+        Goal(metric=CPU, contender=US, against="Ark SDK", most=1 / 20),
+    ]
+
+
+def instant(width: int, quick: bool, *, tls: bool = False) -> Contest:
+    return Contest(
+        title=f"{width:,} in flight, instant answers{', TLS' if tls else ''}",
+        contenders=[*REUSING, *PEERS],
+        baseline=PLAIN,
+        metrics=[CPU, WALL, PEAK],
+        goals=goals(width) if width in {32, 256} and not tls else (),
+        options={"width": width, "calls": 300 if quick else 4000},
+        server=Server(servers.instant, {"tls": tls}),
+        rounds=1 if quick else 5,
+    )
+
+
+def slow(quick: bool, *, tls: bool = False) -> Contest:
+    return Contest(
+        title=f"256 in flight, answers after 200 ms{', TLS' if tls else ''}",
+        contenders=[*REUSING, *PEERS],
+        baseline=PLAIN,
+        metrics=[CPU, WALL, PEAK],
+        options={"width": 256, "calls": 512 if quick else 4096},
+        server=Server(servers.instant, {"tls": tls, "delay": 0.2}),
+        rounds=1 if quick else 5,
+    )
+
+
+def alone(width: int, quick: bool, *, tls: bool = False) -> Contest:
+    """Each call on a connection of its own."""
+    return Contest(
+        title=f"{width} in flight, a connection for each call{', TLS' if tls else ''}",
+        contenders=[REUSING[0], *FRESH],
+        baseline=PLAIN,
+        options={"width": width, "calls": 100 if quick else 2000},
+        server=Server(servers.instant, {"tls": tls}),
+        rounds=1 if quick else 5,
+    )
+
+
+def contests(quick: bool) -> Sequence[Contest]:
+    if quick:
+        return [instant(32, quick), slow(quick, tls=True), alone(1, quick, tls=True)]
+    return [
+        *(instant(width, quick) for width in (1, 32, 256, 1000)),
+        *(instant(width, quick, tls=True) for width in (1, 32, 256, 1000)),
+        slow(quick),
+        slow(quick, tls=True),
+        *(alone(width, quick, tls=tls) for tls in (False, True) for width in (1, 32)),
+    ]
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, contests, title="What one call costs")
