@@ -11,7 +11,7 @@ from pathlib import Path
 
 REQUIREMENTS = (
     "openai[aiohttp]",
-    "volcengine-python-sdk[ark]",
+    "volcengine-ark-runtime",  # of volcengine-python-sdk, which has 130 other parts
     "httpx",
     "aiohttp",
     "orjson",
@@ -21,7 +21,7 @@ REQUIREMENTS = (
 )
 SHOWN = (
     *("seedream-async", "aiohttp", "attrs", "cattrs", "tenacity", "yarl", "orjson", "pybase64"),
-    *("openai", "httpx", "httpx-aiohttp", "volcengine-python-sdk", "aiolimiter", "aiofiles"),
+    *("openai", "httpx", "httpx-aiohttp", "volcengine-ark-runtime", "aiolimiter", "aiofiles"),
 )
 FOLDER = Path.home() / ".cache" / "seedream-async-benchmarks"
 _ASK = """
@@ -45,7 +45,7 @@ def ensure(folder: Path) -> str:
         print(f"installing the peers into {place}", file=sys.stderr)
         venv.create(place, with_pip=True)
         subprocess.run(  # noqa: S603
-            [python, "-m", "pip", "install", "--quiet", *REQUIREMENTS], check=True
+            [python, "-m", "pip", "install", "-qq", *REQUIREMENTS], check=True
         )
         done.write_text(wanted)
     return str(python)

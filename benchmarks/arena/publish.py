@@ -49,11 +49,10 @@ def _section(figures: Mapping[str, Any]) -> str:
 
 def _provenance(figures: Mapping[str, Any]) -> str:
     """When and where: one sentence per line."""
-    machine, versions = figures["machine"], figures["versions"]
+    versions = figures["versions"]
     lines = [
-        (
-            f"{figures['date']}, {machine['cores']} cores of {machine['cpu']}, {machine['kernel']}, "
-            f"Python {machine['python']}."
+        "{date}, {cores} cores of {cpu}, {kernel}, Python {python}.".format(
+            **{**figures, **figures["machine"]}
         ),
         *(f"Versions of {whose}: {_listed(found)}." for whose, found in _environments(versions)),
     ]
