@@ -2,23 +2,23 @@
 What the ledger of a batch costs: room, memory, resuming, and marks per second beside its peers.
 
 The peers note the same marks: SQLite with one commit each, and JSONL synced after each line or
-after each group. Run it with `python benchmarks/ledger.py`, or `--quick` for a smoke test.
+after each group. Run it with `python benchmarks/ledger.py`, or `--quick` to see that it works.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
-import resource
 import sqlite3
-import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+
+from arena import CPU, PEAK, RATE, Contender, Contest, Run, Take, extra, main
 
 from seedream_async.batch import Ledger
 from seedream_async.batch._entries import File, Link, Plan
@@ -29,11 +29,6 @@ WIDTH = 256  # rows in flight
 
 def megabytes(folder: Path) -> float:
     return sum(path.stat().st_size for path in folder.iterdir()) / 2**20
-
-
-def memory() -> float:
-    """The most memory that this process ever had, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def plan_of(number: int) -> Plan:
@@ -58,7 +53,7 @@ async def left(ledger: Ledger) -> int:
     return count
 
 
-async def run(ledger: Ledger, rows: int) -> None:
+async def bring(ledger: Ledger, rows: int) -> None:
     """Bring the first *rows* from planned to saved."""
     numbers = iter(range(1, rows + 1))
 
@@ -72,66 +67,38 @@ async def run(ledger: Ledger, rows: int) -> None:
     await asyncio.gather(*(work() for _ in range(WIDTH)))
 
 
-@asynccontextmanager
-async def timed(label: str, count: int) -> AsyncIterator[None]:
-    started = time.perf_counter()
-    yield
-    seconds = time.perf_counter() - started
-    print(
-        f"{label:44} {seconds:8.2f} s  {count / seconds:10,.0f} /s  {memory():6.0f} MiB of memory"
-    )
+# the marks of some rows, beside peers
 
 
-async def measure_size(folder: Path, rows: int) -> None:
-    path = folder / "ledger.db"
-    async with Ledger.open(path) as ledger:
-        await ledger.begin({}, "digest")
-        async with timed(f"plan {rows:,} rows", rows):
-            await plan(ledger, rows)
-        async with timed("plan them again", rows):
-            await plan(ledger, rows)
-    async with timed("open, and decide what is left", rows), Ledger.open(path) as ledger:
-        await ledger.counts()
-        assert await left(ledger) == rows  # noqa: S101
-    print(f"{'planned':44} {megabytes(folder):8.1f} MiB")
-    async with Ledger.open(path) as ledger:
-        async with timed("sent, paid, saved", 3 * rows):
-            await run(ledger, rows)
-        print(f"{'saved, with its journal':44} {megabytes(folder):8.1f} MiB")
-    print(f"{'saved':44} {megabytes(folder):8.1f} MiB")
-    async with timed("open, and decide what is left", rows), Ledger.open(path) as ledger:
-        await ledger.counts()
-        assert await left(ledger) == 0  # noqa: S101
-
-
-async def ours(folder: Path, rows: int) -> None:
-    async with Ledger.open(folder / "peer.db") as ledger:
+async def ours(run: Run) -> None:
+    rows = run.options["rows"]
+    async with Ledger.open(run.folder / "ours.db") as ledger:
         await plan(ledger, rows)
-        started = time.perf_counter()
-        await run(ledger, rows)
-        tell("Ledger", 3 * rows, started)
+        with run.measured(units=3 * rows):
+            await bring(ledger, rows)
 
 
-def one_commit_each(folder: Path, rows: int) -> None:
-    connection = sqlite3.connect(folder / "each.db", isolation_level=None)
+def one_commit_each(run: Run) -> None:
+    rows = run.options["rows"]
+    connection = sqlite3.connect(run.folder / "each.db", isolation_level=None)
     connection.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;")
     connection.execute("CREATE TABLE job (number INTEGER PRIMARY KEY, state TEXT, facts TEXT)")
     connection.execute("BEGIN")
     connection.executemany("INSERT INTO job VALUES (?, 'planned', '')", [(n,) for n in range(rows)])
     connection.execute("COMMIT")
-    started = time.perf_counter()
-    for number in range(rows):
-        for state, facts in (("sent", ""), ("paid", LINK), ("saved", "row.jpeg")):
-            connection.execute(
-                "UPDATE job SET state = ?, facts = ? WHERE number = ?", (state, facts, number)
-            )
-    tell("SQLite, one commit per mark", 3 * rows, started)
+    with run.measured(units=3 * rows):
+        for number in range(rows):
+            for state, facts in (("sent", ""), ("paid", LINK), ("saved", "row.jpeg")):
+                connection.execute(
+                    "UPDATE job SET state = ?, facts = ? WHERE number = ?", (state, facts, number)
+                )
     connection.close()
 
 
-def jsonl(folder: Path, rows: int, group: int) -> None:
-    started = time.perf_counter()
-    with (folder / "peer.jsonl").open("wb") as file:
+def jsonl(run: Run) -> None:
+    """A line for each mark, synced after each *group* of them."""
+    rows, group = run.options["rows"], run.options["group"]
+    with (run.folder / "peer.jsonl").open("wb") as file, run.measured(units=3 * rows):
         for mark in range(3 * rows):
             state = ("sent", "paid", "saved")[mark % 3]
             facts = {"number": mark // 3, "state": state, "link": LINK if state == "paid" else None}
@@ -139,32 +106,99 @@ def jsonl(folder: Path, rows: int, group: int) -> None:
             if mark % group == 0:
                 file.flush()
                 os.fsync(file.fileno())
-    tell(f"JSONL, fsync per {group if group > 1 else ''} mark", 3 * rows, started)
 
 
-def tell(label: str, marks: int, started: float) -> None:
-    print(f"{label:44} {marks / (time.perf_counter() - started):10,.0f} marks/s")
+# a ledger of many rows
 
 
-def in_folder(measure: Callable[[Path], None]) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        measure(Path(folder))
+@contextlib.contextmanager
+def timed(take: Take, label: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    take.extras[label] = time.perf_counter() - started
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    options = parser.parse_args()
-    rows = 5_000 if options.quick else options.rows
-    marks = 300 if options.quick else 10_000
-    in_folder(lambda folder: asyncio.run(measure_size(folder, rows)))
-    print(f"\nmarks of {marks:,} rows, {WIDTH} of ours in flight")
-    in_folder(lambda folder: asyncio.run(ours(folder, marks)))
-    in_folder(lambda folder: one_commit_each(folder, marks))
-    in_folder(lambda folder: jsonl(folder, marks, 1))
-    in_folder(lambda folder: jsonl(folder, marks, WIDTH))
+async def grow(run: Run) -> None:
+    """A life of a large ledger: planned, planned again, resumed, run, and resumed."""
+    with run.measured(units=run.options["rows"]) as take:
+        await be_planned(run, take)
+        await be_saved(run, take)
+        take.extras["saved, MiB"] = megabytes(run.folder)
+        with timed(take, "resume when done"):
+            await resume(run, left_over=0)
+
+
+async def be_planned(run: Run, take: Take) -> None:
+    rows = run.options["rows"]
+    async with Ledger.open(run.folder / "ledger.db") as ledger:
+        await ledger.begin({}, "digest")
+        with timed(take, "plan"):
+            await plan(ledger, rows)
+        with timed(take, "plan again"):
+            await plan(ledger, rows)
+    with timed(take, "resume"):
+        await resume(run, left_over=rows)
+    take.extras["planned, MiB"] = megabytes(run.folder)
+
+
+async def resume(run: Run, *, left_over: int) -> None:
+    async with Ledger.open(run.folder / "ledger.db") as ledger:
+        await ledger.counts()
+        assert await left(ledger) == left_over  # noqa: S101
+
+
+async def be_saved(run: Run, take: Take) -> None:
+    async with Ledger.open(run.folder / "ledger.db") as ledger:
+        with timed(take, "run"):
+            await bring(ledger, run.options["rows"])
+        take.extras["with its journal, MiB"] = megabytes(run.folder)
+
+
+US, EACH = "Ledger", "SQLite, one commit per mark"
+
+
+def marks(rows: int) -> Contest:
+    return Contest(
+        title=f"Marks of {rows:,} rows, {WIDTH} of ours in flight",
+        contenders=[
+            Contender(EACH, one_commit_each),
+            Contender(US, ours, ours=True),
+            Contender("JSONL, fsync per mark", jsonl, {"group": 1}),
+            Contender(f"JSONL, fsync per {WIDTH} marks", jsonl, {"group": WIDTH}),
+        ],
+        baseline=EACH,
+        metrics=[RATE, CPU],
+        options={"rows": rows},
+        unit="mark",
+        rounds=3,
+    )
+
+
+def life(rows: int) -> Contest:
+    seconds = ("plan", "plan again", "resume", "run", "resume when done")
+    room = ("planned", "with its journal", "saved")
+    return Contest(
+        title=f"A ledger of {rows:,} rows",
+        contenders=[Contender(US, grow, ours=True)],
+        baseline=US,
+        metrics=[
+            *(extra(name, "s") for name in seconds),
+            *(extra(name, "MiB", f"{name}, MiB") for name in room),
+            PEAK,
+        ],
+        options={"rows": rows},
+        unit="row",
+        rounds=1,
+        chart=False,
+        notes=["run: three marks per row, from planned over sent and paid to saved"],
+    )
+
+
+def contests(quick: bool) -> Sequence[Contest]:
+    if quick:
+        return [replace(marks(300), rounds=1), life(5_000)]
+    return [marks(10_000), life(1_000_000)]
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, contests, title="The ledger of a batch")

@@ -36,8 +36,8 @@ def _memory(name: str) -> Callable[[Report], float | None]:
     return lambda report: report[name]
 
 
-CPU = Metric(name="CPU each", unit="us", of=_each("cpu", 1e6))
-WALL = Metric(name="wall each", unit="us", of=_each("wall", 1e6))
+CPU = Metric(name="CPU each", unit="µs", of=_each("cpu", 1e6))
+WALL = Metric(name="wall each", unit="µs", of=_each("wall", 1e6))
 RATE = Metric(
     name="rate", unit="/s", of=lambda report: report["units"] / report["wall"], more_is_better=True
 )

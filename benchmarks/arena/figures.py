@@ -115,7 +115,7 @@ def _multiple(goal: Goal, value: float) -> str:
     if goal.against is None:
         return f"{value:.3g} {goal.metric.unit}"
     bound = goal.most if goal.least is None else goal.least
-    times = f"1/{1 / value:.3g}" if value and bound is not None and bound < 1 else f"{value:.3g} x"
+    times = f"1/{1 / value:.3g}" if value and bound is not None and bound < 1 else f"{value:.3g} ×"
     return f"{times} {'' if '/' not in times else 'of '}{goal.against}"
 
 

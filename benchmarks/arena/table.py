@@ -10,8 +10,6 @@ from .figures import LIMIT
 
 def number(value: float) -> str:
     """Three digits that matter, and no exponent."""
-    if value == 0:
-        return "0"
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
@@ -29,11 +27,13 @@ def cell(row: Mapping[str, Any], metric: str) -> str:
 
 def ratio(contest: Mapping[str, Any], label: str, metric: str) -> str:
     """A figure as a multiple of the baseline's."""
+    if len(contest["rows"]) == 1:
+        return "–"
     ours = contest["rows"][label]["figures"].get(metric)
     base = contest["rows"].get(contest["baseline"], {}).get("figures", {}).get(metric)
     if not ours or not base or not base["median"]:
         return "–"
-    return f"{ours['median'] / base['median']:.2f} x"
+    return f"{ours['median'] / base['median']:.2f} ×"
 
 
 def remark(row: Mapping[str, Any]) -> str:
