@@ -29,11 +29,14 @@ def main(
     arguments: Sequence[str] | None = None,
 ) -> None:
     """Run *contests*, which are told whether it must be quick, as the command line says."""
-    options = _parser(about).parse_args(arguments)
+    parser = _parser(about)
+    options = parser.parse_args(arguments)
     if options.serve:
         child.serve(options.serve)
     elif options.contend:
         child.take_turn(options.contend)
+    elif options.save and options.only:
+        parser.error("--save keeps all contests of a script, so it goes without --only")
     else:
         _run(contests(options.quick), title, options)
 
@@ -101,11 +104,16 @@ def compete(contest: Contest, python: str | None, rounds: int) -> Figures:
     present = [one for one in contest.contenders if one.label not in left_out]
     reports: dict[str, list[dict[str, Any]]] = {one.label: [] for one in present}
     with processes.serving(contest.server) as server:
-        for turn in range(rounds):
-            for one in present:
-                _progress(f"{contest.title}: {one.label}, {turn + 1} of {rounds}")
-                chosen = python if one.peers and python else sys.executable
+        for one in present * rounds:
+            if one.label in left_out:
+                continue
+            _progress(f"{contest.title}: {one.label}, {len(reports[one.label]) + 1} of {rounds}")
+            chosen = python if one.peers and python else sys.executable
+            try:
                 reports[one.label].append(processes.contend(one, chosen, contest.options, server))
+            except processes.PeerFailedError as exc:
+                left_out[one.label] = f"as it failed: {exc}"
+                reports.pop(one.label)
         _progress("")
         return figures_of(contest, reports, left_out, server.facts)
 
@@ -129,7 +137,7 @@ def machine() -> Mapping[str, Any]:
     return {
         "cores": len(os.sched_getaffinity(0)),
         "cpu": _cpu_model(),
-        "kernel": f"{platform.system()} {platform.release()}",
+        "kernel": f"{platform.system()} {platform.release().partition('-')[0]}",
         "python": platform.python_version(),
     }
 

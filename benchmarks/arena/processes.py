@@ -23,6 +23,10 @@ from .kernel import family
 LONGEST = 900.0  # seconds of one turn
 
 
+class PeerFailedError(RuntimeError):
+    """A peer did not manage its turn, which says something about it, and ends nothing."""
+
+
 @dataclass(frozen=True)
 class Serving:
     """A server that runs: what it says of itself, and its processes."""
@@ -76,9 +80,20 @@ def contend(
         }
         command = [python, sys.argv[0], "--contend", json.dumps(job)]
         environment = environment_of(server.facts, os.environ)
-        subprocess.run(command, check=True, env=environment, timeout=LONGEST)  # noqa: S603
+        if contender.peers:
+            _run_peer(command, environment)
+        else:
+            subprocess.run(command, check=True, env=environment, timeout=LONGEST)  # noqa: S603
         found: dict[str, Any] = json.loads(report.read_text())
         return found
+
+
+def _run_peer(command: Sequence[str], environment: Mapping[str, str]) -> None:
+    done = subprocess.run(  # noqa: S603
+        command, check=False, env=environment, timeout=LONGEST, stderr=subprocess.PIPE, text=True
+    )
+    if done.returncode:
+        raise PeerFailedError(done.stderr.strip().rpartition("\n")[2] or str(done.returncode))
 
 
 def environment_of(facts: Mapping[str, Any], inherited: Mapping[str, str]) -> dict[str, str]:

@@ -48,17 +48,16 @@ def _section(figures: Mapping[str, Any]) -> str:
 
 
 def _provenance(figures: Mapping[str, Any]) -> str:
-    """When and where: one sentence per line."""
-    versions = figures["versions"]
-    lines = [
-        "{date}, {cores} cores of {cpu}, {kernel}, Python {python}.".format(
-            **{**figures, **figures["machine"]}
-        ),
-        *(f"Versions of {whose}: {_listed(found)}." for whose, found in _environments(versions)),
-    ]
-    if figures["quick"]:
-        lines.append("**A quick run, which shows that the script works and little else.**")
-    return "\n".join(lines)
+    """When, where and with what: one sentence per line."""
+    found = _environments(figures["versions"])
+    versions = [f"Versions of {whose}: {_listed(theirs)}." for whose, theirs in found]
+    return "\n".join([_occasion(figures), *versions])
+
+
+def _occasion(figures: Mapping[str, Any]) -> str:
+    where = "{cores} cores of {cpu}, {kernel}, Python {python}.".format(**figures["machine"])
+    quick = "\n**A quick run, which shows that the script works and little else.**"
+    return f"{figures['date']}, {where}{quick if figures['quick'] else ''}"
 
 
 def _environments(versions: Mapping[str, Any]) -> Iterable[tuple[str, Mapping[str, str]]]:
@@ -83,7 +82,9 @@ def picture(figures: Mapping[str, Any], folder: str) -> str:
 def of_project(figures: Kept, shown: str = "calls") -> str:
     """The part of the project's README that holds figures: headlines, and the chart of a script."""
     rows = [row for each in figures for row in _headlines(each)]
-    parts = ["\n".join(["| what | measured | goal |", "|---|---|---|", *rows])] if rows else []
+    parts = list(dict.fromkeys(map(_occasion, figures)))
+    if rows:
+        parts.append("\n".join(["| what | measured | goal |", "|---|---|---|", *rows]))
     parts += [picture(each, "benchmarks/charts") for each in figures if each["script"] == shown]
     return "\n\n".join(parts)
 
