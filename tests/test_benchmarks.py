@@ -440,6 +440,31 @@ def test_the_configuration_of_nginx():
     assert bare.count("{") == bare.count("}")
 
 
+NGINX = """#!{python}
+import re, socket, sys
+port = int(re.search(r"listen 127.0.0.1:(\\d+)", open(sys.argv[sys.argv.index("-c") + 1]).read())[1])
+with socket.create_server(("127.0.0.1", port)) as server:
+    while True:
+        server.accept()[0].close()
+"""
+
+
+async def test_nginx_where_it_is(tmp_path, monkeypatch):
+    """It is started with a configuration of its own, awaited, and ended with the block."""
+    tmp_path.joinpath("nginx").write_text(NGINX.format(python=sys.executable))
+    tmp_path.joinpath("nginx").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+
+    async with servers.site(str(tmp_path)) as facts:
+        _, port = facts["url"].rsplit(":", 1)
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.close()
+
+    assert facts["name"] == "nginx, one worker"
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", port)
+
+
 # what is published
 
 

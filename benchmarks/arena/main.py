@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import chart, child, peers, processes, table
+from . import child, peers, processes, publish, table
 from .contest import Contender, Contest
 from .figures import Figures, figures_of
 
@@ -56,9 +56,7 @@ def _parser(about: str | None) -> argparse.ArgumentParser:
     )
     parser.add_argument("--rounds", type=int, help="turns of each contender")
     parser.add_argument("--only", default="", help="contests with this in their title")
-    parser.add_argument(
-        "--save", action="store_true", help="keep the figures in benchmarks/figures, and draw them"
-    )
+    parser.add_argument("--save", action="store_true", help="keep the figures, and publish them")
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     parser.add_argument("--contend", help=argparse.SUPPRESS)
@@ -95,7 +93,7 @@ def _keep(figures: Figures, options: argparse.Namespace) -> None:
         place = FOLDER / "figures" / f"{figures['script']}.json"
         place.parent.mkdir(exist_ok=True)
         place.write_text(text)
-        chart.write(figures, FOLDER / "charts")
+        publish.main()
 
 
 def compete(contest: Contest, python: str | None, rounds: int) -> Figures:

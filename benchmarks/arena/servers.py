@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import shutil
 import ssl
 import subprocess
@@ -39,14 +40,14 @@ NO_NGINX = "no nginx here (Debian: apt-get install nginx-light): a server in Pyt
 
 @contextlib.contextmanager
 def certified(tls: bool) -> Iterator[Path | None]:
-    """A folder with `authority.pem`, and `key.pem` and `chain.pem` for localhost."""
+    """A folder with `authority.pem`, and `key.pem` and `chain.pem` for this machine."""
     if not tls:
         yield None
         return
     import trustme
 
     authority = trustme.CA()
-    issued = authority.issue_cert("localhost")
+    issued = authority.issue_cert("127.0.0.1")
     with tempfile.TemporaryDirectory(prefix="arena-tls-") as folder:
         authority.cert_pem.write_to_path(f"{folder}/authority.pem")
         issued.private_key_pem.write_to_path(f"{folder}/key.pem")
@@ -65,9 +66,9 @@ def context_of(certificates: Path | None) -> ssl.SSLContext | None:
 
 def facts_of(port: int, certificates: Path | None, **more: Any) -> Facts:
     if certificates is None:
-        return {"url": f"http://localhost:{port}", **more}
+        return {"url": f"http://127.0.0.1:{port}", **more}
     authority = str(certificates / "authority.pem")
-    return {"url": f"https://localhost:{port}", "authority": authority, **more}
+    return {"url": f"https://127.0.0.1:{port}", "authority": authority, **more}
 
 
 @contextlib.asynccontextmanager
@@ -171,6 +172,7 @@ def nginx_path() -> str | None:
 
 _NGINX = """
 daemon off;
+{user}
 pid {work}/nginx.pid;
 error_log stderr warn;
 worker_processes 1;
@@ -206,7 +208,9 @@ def nginx_configuration(
     tls = certificates and (
         f"ssl_certificate {certificates}/chain.pem; ssl_certificate_key {certificates}/key.pem;"
     )
+    # Whoever is root has the workers be root, too: others may not read temporary folders.
     return _NGINX.format(
+        user="" if os.geteuid() else "user root root;",
         work=work,
         root=root,
         port=port,
@@ -218,7 +222,6 @@ def nginx_configuration(
 
 def configured(work: str, *details: Any) -> Path:
     """A file with the configuration."""
-    Path(work).chmod(0o755)  # a worker of root is another user
     path = Path(work, "nginx.conf")
     path.write_text(nginx_configuration(work, *details))
     return path
