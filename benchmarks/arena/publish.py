@@ -1,8 +1,4 @@
-"""
-Writes the figures that are kept into the READMEs, between their markers, and draws the charts.
-
-Run it from the repository's root: `python -m benchmarks.arena.publish`.
-"""
+"""Writes the kept figures into the READMEs, between their markers, and draws the charts."""
 
 from __future__ import annotations
 
@@ -112,7 +108,3 @@ def main() -> None:
         path.write_text(filled(path.read_text(), name, content))
     for each in figures:
         chart.write(each, FOLDER / "charts")
-
-
-if __name__ == "__main__":
-    main()
