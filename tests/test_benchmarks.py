@@ -279,6 +279,16 @@ def test_a_chart(scheme):
     assert svg.get("aria-labelledby") == "title desc"
 
 
+def test_labels_have_room():
+    """The bars of all contests begin where the longest label ends."""
+    label = "a label of forty letters, and some more."
+    long = found({label: [report()]}, contenders=[Contender(label, nobody)], baseline=label)
+
+    svg = ET.fromstring(chart.draw(script(found(), long), "light"))  # noqa: S314  our own
+
+    assert {bar.get("x") for bar in svg.iter(f"{SVG}rect")} == {"348"}
+
+
 def test_schemes_differ():
     """What is read on white is not what is read on black."""
     assert chart.draw(script(found()), "light") != chart.draw(script(found()), "dark")

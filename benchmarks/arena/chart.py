@@ -14,7 +14,7 @@ SCHEMES = {
     "light": {"text": "#1f2328", "muted": "#59636e", "ours": "#0969da", "peer": "#afb8c1"},
     "dark": {"text": "#e6edf3", "muted": "#9198a1", "ours": "#4493f8", "peer": "#59636e"},
 }
-WIDTH, LEFT, RIGHT = 820, 250, 190  # of all, of the labels, and of the numbers
+WIDTH, NUMBERS, LETTER = 820, 190, 8.2  # of all, right of a bar, and of a letter at its widest
 HEAD, ROW, GAP, TOP = 30, 24, 18, 44
 
 _PAGE = """\
@@ -53,9 +53,10 @@ def name_of(figures: Mapping[str, Any], scheme: str) -> str:
 
 def draw(figures: Mapping[str, Any], scheme: str) -> str:
     """All contests of a script that are to be drawn, one below the other."""
+    look = {**SCHEMES[scheme], "left": room_for_labels(figures)}
     panels, y = [], TOP
     for contest in drawn(figures["contests"]):
-        panels.append(_panel(contest, y, SCHEMES[scheme]))
+        panels.append(_panel(contest, y, look))
         y += HEAD + ROW * len(_bars(contest)) + GAP
     return _PAGE.format(
         width=WIDTH,
@@ -65,6 +66,12 @@ def draw(figures: Mapping[str, Any], scheme: str) -> str:
         panels="\n".join(panels),
         **SCHEMES[scheme],
     )
+
+
+def room_for_labels(figures: Mapping[str, Any]) -> int:
+    """Where the bars of all contests begin."""
+    labels = [label for contest in drawn(figures["contests"]) for label in _bars(contest)]
+    return 20 + round(LETTER * max(map(len, labels), default=0))
 
 
 def drawn(contests: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -92,12 +99,13 @@ def _value(contest: Mapping[str, Any], median: float) -> str:
     return f"{number(median)} {contest['metrics'][0]['unit']}"
 
 
-def _panel(contest: Mapping[str, Any], y: int, colours: Mapping[str, str]) -> str:
+def _panel(contest: Mapping[str, Any], y: int, look: Mapping[str, Any]) -> str:
     metric = contest["metrics"][0]
     better = "more" if metric["more_is_better"] else "less"
     bars = _bars(contest)
+    scale = (WIDTH - NUMBERS - look["left"]) / (max(bars.values()) or 1)
     rows = [
-        _row(contest, label, median / (max(bars.values()) or 1), HEAD + ROW * place, colours)
+        _row(contest, label, max(1.5, median * scale), HEAD + ROW * place, look)
         for place, (label, median) in enumerate(bars.items())
     ]
     return _PANEL.format(
@@ -106,27 +114,25 @@ def _panel(contest: Mapping[str, Any], y: int, colours: Mapping[str, str]) -> st
         title=escape(contest["title"]),
         metric=escape(f"{metric['name']}, {metric['unit']} ({better} is better)"),
         rows="\n".join(rows),
-        **colours,
+        **look,
     )
 
 
 def _row(
-    contest: Mapping[str, Any], label: str, part: float, y: int, colours: Mapping[str, str]
+    contest: Mapping[str, Any], label: str, length: float, y: int, look: Mapping[str, Any]
 ) -> str:
     row, metric = contest["rows"][label], contest["metrics"][0]["name"]
-    length = max(1.5, part * (WIDTH - LEFT - RIGHT))
     limited = ", the server's limit" if (row["server_share"] or 0) > LIMIT else ""
     return _ROW.format(
-        edge=LEFT - 10,
-        left=LEFT,
+        edge=look["left"] - 10,
         base=y + 13,
         y=y,
         length=length,
-        after=LEFT + length + 8,
-        fill=colours["ours" if row["ours"] else "peer"],
+        after=look["left"] + length + 8,
+        fill=look["ours" if row["ours"] else "peer"],
         weight=' font-weight="600"' if row["ours"] else "",
         label=escape(label),
         value=escape(_value(contest, row["figures"][metric]["median"])),
         ratio=escape(f"  {ratio(contest, label, metric)}{limited}"),
-        **{name: colours[name] for name in ("text", "muted")},
+        **look,
     )
