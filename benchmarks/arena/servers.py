@@ -239,7 +239,7 @@ async def nginx(root: str, *, tls: bool = False, locations: str = "") -> AsyncIt
             path, "-c", configuration, "-p", work, "-e", "stderr", stdout=subprocess.DEVNULL
         )
         try:
-            await _reachable(port)
+            await _answering(port)
             yield facts_of(port, certificates, name="nginx, one worker")
         finally:
             process.terminate()
@@ -254,11 +254,14 @@ def free_port() -> int:
         return port
 
 
-async def _reachable(port: int) -> None:
+async def _answering(port: int) -> None:
+    """Wait until something is said or the connection closed: then there is a worker to count."""
     async with asyncio.timeout(10):
         while True:
             with contextlib.suppress(OSError):
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(b"GET / HTTP/1.0\r\n\r\n")
+                await reader.read(1)
                 writer.close()
                 return
             await asyncio.sleep(0.02)
