@@ -49,8 +49,8 @@ class Bounds:
 
     @property
     def name(self) -> str:
-        """Which limit ends the attempt, for messages."""
-        name = "attempt" if self.attempt <= self.left else "total"
+        """Which limit ends the attempt, for messages: the total if both do, which ends the call."""
+        name = "attempt" if self.attempt < self.left else "total"
         return f"{name}={getattr(self, name):g} s"
 
     def after(self, spent: float) -> "Bounds":

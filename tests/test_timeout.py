@@ -180,7 +180,7 @@ def test_a_plain_number_is_a_positive_number(value):
     ("spent", "whole", "name"),
     [
         pytest.param(0, 30, "attempt=30 s", id="fresh"),
-        pytest.param(70, 30, "attempt=30 s", id="just enough for an attempt"),
+        pytest.param(70, 30, "total=100 s", id="just enough for an attempt"),
         pytest.param(75, 25, "total=100 s", id="too little for an attempt"),
     ],
 )
