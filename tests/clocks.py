@@ -2,6 +2,7 @@
 
 import asyncio
 import selectors
+import socket
 
 
 class _Skipping(selectors.DefaultSelector):
@@ -19,15 +20,42 @@ class _Skipping(selectors.DefaultSelector):
 
 
 class _Listening(selectors.DefaultSelector):
-    """Waits only as long as what was said on this machine takes to be heard; then moves the clock."""
+    """Moves the clock once no thread is at work, and all that was said on this machine is heard."""
 
     now = 0.0
+    at_work = 0
+
+    def __init__(self):
+        super().__init__()
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            self._mouth = socket.create_connection(server.getsockname())
+            self._ear, _ = server.accept()
+        self._mouth.setblocking(False)
+        self._ear.setblocking(False)
+        self._hearing = selectors.DefaultSelector()
+        self._hearing.register(self._ear, selectors.EVENT_READ)
 
     def select(self, timeout=None):
-        ready = super().select(timeout if not timeout else min(timeout, 0.0005))
-        if not ready and timeout:
+        if not timeout:
+            return super().select(timeout)
+        if self.at_work:
+            return super().select()
+        self._let_all_be_heard()
+        ready = super().select(min(timeout, 0.0005))
+        if not ready:
             self.now += timeout
         return ready
+
+    def close(self):
+        for each in (self._hearing, self._mouth, self._ear):
+            each.close()
+        super().close()
+
+    def _let_all_be_heard(self):
+        # However late the machine delivers, it does so in order.
+        self._mouth.send(b"?")
+        self._hearing.select()
+        self._ear.recv(1)
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
@@ -44,9 +72,22 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 class SocketLoop(VirtualLoop):
-    """The same for calls over loopback, however busy the machine is."""
+    """
+    The same for calls over loopback and work in threads, however busy the machine is.
+
+    What is nobody's to see, such as another process, is not waited for.
+    """
 
     make_clock = _Listening
+
+    def run_in_executor(self, executor, function, *args):
+        work = super().run_in_executor(executor, function, *args)
+        self._clock.at_work += 1
+        work.add_done_callback(self._end_work)
+        return work
+
+    def _end_work(self, _):
+        self._clock.at_work -= 1
 
 
 def run_virtually(main, loop=VirtualLoop):

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import math
 import os
 import threading
 from unittest import mock
@@ -11,11 +12,26 @@ import aioresponses
 import pytest
 from aiohttp.client_proto import ResponseHandler
 from blockbuster import blockbuster_ctx
+from hypothesis import HealthCheck, settings
 
-from seedream_async import AsyncSeedream
+from seedream_async import AsyncSeedream, _batch_progress, _progress
 from seedream_async.emulator import Emulator
 
+from .clocks import SocketLoop
+
 BASE_URL = "https://api.example.test/v1"
+
+# A property is as true on a machine that is busy.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
+
+
+def pytest_asyncio_loop_factories(item):
+    """A test of what takes time has a time of its own: how busy the machine is changes nothing."""
+    virtual = item.get_closest_marker("virtual_time")
+    return {"loop": SocketLoop if virtual else asyncio.new_event_loop}
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +51,13 @@ def no_blocking_calls():
             "coverage/collector.py", "lock_data"
         )
         yield blockbuster
+
+
+@pytest.fixture
+def quiet(monkeypatch):
+    """However long a command takes here, it does not say in between how far it is."""
+    monkeypatch.setattr(_progress, "_EVERY", math.inf)
+    monkeypatch.setattr(_batch_progress, "_EVERY", math.inf)
 
 
 @pytest.fixture

@@ -377,6 +377,7 @@ async def test_no_price_is_no_cost(tmp_path):
 # Signals, in this process
 
 
+@pytest.mark.virtual_time
 @pytest.mark.parametrize(
     ("signals", "unknown"),
     [
@@ -409,6 +410,7 @@ async def test_signals_leave_a_batch(source, tmp_path, capsys, signals, unknown)
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.mark.virtual_time
 async def test_a_run_that_others_cancel_is_cancelled(source, tmp_path):
     """A cancellation that no signal asked for goes through."""
     async with Emulator(latency=5) as emulator, emulator.client(model=MODEL) as client:
@@ -650,6 +652,7 @@ async def test_a_source_of_rows_that_breaks_ends_the_run(source, tmp_path, monke
     assert result.left == 9
 
 
+@pytest.mark.virtual_time
 async def test_room_is_kept_for_what_is_paid_for(source, tmp_path, monkeypatch):
     """On a disk that is full, what is in flight is noted in the room that was kept for it."""
     out, paid, fits = tmp_path / "out", Ledger.paid, 2
@@ -700,6 +703,7 @@ async def test_a_ballast_needs_room_itself(tmp_path):
     assert [*tmp_path.iterdir()] == []
 
 
+@pytest.mark.virtual_time
 async def test_an_input_that_changes_ends_the_run(source, tmp_path):
     """Rows of a file that is edited meanwhile are not taken for those that were planned."""
     changed = False
@@ -728,6 +732,7 @@ async def test_an_input_that_is_gone_is_told(tmp_path):
             await run_batch(tmp_path / "none.jsonl", tmp_path / "out", client=client)
 
 
+@pytest.mark.virtual_time
 async def test_a_ledger_is_of_one_process(source, tmp_path):
     """A second run of the same batch at the same time is refused, and sends nothing."""
     async with Emulator(latency=0.3) as emulator, emulator.client(model=MODEL) as client:

@@ -316,6 +316,7 @@ async def test_what_is_paid_for_and_dead_is_unknown(tmp_path, source):
 # Leaving, and limits
 
 
+@pytest.mark.virtual_time
 async def test_leaving_waits_for_what_is_in_flight(source, tmp_path):
     """Once it is asked to leave, a batch sends nothing more and saves what it has sent."""
     write(source, [row(number) for number in range(20)])
@@ -333,6 +334,7 @@ async def test_leaving_waits_for_what_is_in_flight(source, tmp_path):
     assert result.report.exists()
 
 
+@pytest.mark.virtual_time
 async def test_leaving_does_not_wait_for_a_pause(run, emulator):
     """What waits for the service to be free again is not sent, and is not waited for."""
     emulator.fail_next(status=429, retry_after=60)
@@ -346,6 +348,7 @@ async def test_leaving_does_not_wait_for_a_pause(run, emulator):
     assert result.left + result.saved + result.failed == 6
 
 
+@pytest.mark.virtual_time
 async def test_cancelling_leaves_unknown_what_was_sent(source, tmp_path):
     """A batch that is cancelled knows which rows may have been billed, and no others."""
     write(source, [row(number) for number in range(9)])
@@ -409,6 +412,7 @@ async def test_a_wrong_key_ends_the_run(run, emulator, source, tmp_path):
 # The disk
 
 
+@pytest.mark.virtual_time
 async def test_a_folder_that_is_removed_ends_the_run(source, tmp_path):
     """If the folder goes away midway, the batch stops; put back, it goes on and pays once."""
     write(source, [row(number) for number in range(12)])
@@ -432,6 +436,7 @@ async def test_a_folder_that_is_removed_ends_the_run(source, tmp_path):
     assert emulator.images_billed == 12
 
 
+@pytest.mark.virtual_time
 async def test_a_ledger_that_cannot_be_written_ends_the_run(source, tmp_path, monkeypatch):
     """If the ledger refuses midway, nothing more is sent; what it cannot note is unknown later."""
     write(source, [row(number) for number in range(12)])

@@ -19,6 +19,8 @@ from seedream_async import (
 )
 from seedream_async.emulator._pictures import render
 
+pytestmark = pytest.mark.virtual_time
+
 PICTURE = render(64, 64, "jpeg", b"cat")
 LARGE = PICTURE[:2] + (b"\xff\xfe\xff\xff" + bytes(0xFFFD)) * 5 + PICTURE[2:]  # of two pieces
 WIDTH = 2  # generations in flight

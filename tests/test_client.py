@@ -185,6 +185,7 @@ async def test_cut_connection_is_not_repeated(emulator, client):
     assert (emulator.request_count, emulator.images_billed) == (1, 1)
 
 
+@pytest.mark.virtual_time
 @pytest.mark.parametrize("limit", [0.05, Timeout(total=0.05)], ids=["number", "value"])
 async def test_total_bounds_the_call(emulator, client, limit):
     """A call that takes too long ends, and may have been billed."""
@@ -194,6 +195,7 @@ async def test_total_bounds_the_call(emulator, client, limit):
         await client.generate("a cat", timeout=limit)
 
 
+@pytest.mark.virtual_time
 async def test_timeout_of_the_client(emulator):
     """The client's own limit holds where the call has none."""
     emulator.stall_next()
@@ -558,6 +560,7 @@ async def test_only_one_call_is_sent_again_whatever_it_costs(emulator, make):
     assert emulator.request_count == 4
 
 
+@pytest.mark.virtual_time
 @ways
 @pytest.mark.parametrize("limit", [0.05, Timeout(total=0.05)], ids=["number", "value"])
 async def test_a_call_may_have_less_time_than_its_client(emulator, make, limit):
@@ -569,6 +572,7 @@ async def test_a_call_may_have_less_time_than_its_client(emulator, make, limit):
             await make(client, timeout=limit)
 
 
+@pytest.mark.virtual_time
 @ways
 async def test_a_call_may_have_more_time_than_its_client(make):
     """A limit that the client has does not end a call that has its own."""

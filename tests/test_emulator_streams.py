@@ -4,7 +4,6 @@ import asyncio
 import base64
 import io
 import json
-import time
 from datetime import UTC, datetime
 
 import aiohttp
@@ -296,6 +295,7 @@ async def test_cuts_before_a_stream(emulator, post):
     assert emulator.images_billed == 2
 
 
+@pytest.mark.virtual_time
 @pytest.mark.parametrize("after_bytes", [0, 1, 50])
 async def test_stalls_within_a_stream(emulator, post, after_bytes):
     """A stream can fall silent after any byte; every image is billed."""
@@ -310,6 +310,7 @@ async def test_stalls_within_a_stream(emulator, post, after_bytes):
     assert emulator.images_billed == 2
 
 
+@pytest.mark.virtual_time
 async def test_stalls_before_a_stream(emulator, post):
     """A stream can be silent from the start; every image is billed."""
     emulator.stall_next()
@@ -343,15 +344,17 @@ def post_to(emulator, session):
     )
 
 
+@pytest.mark.virtual_time
 async def test_takes_its_time_for_each_image(slow, session):
     """Each image takes its time, and is billed when it is made."""
     emulator, billed, _ = slow
-    start = time.monotonic()
+    now = asyncio.get_running_loop().time
+    start = now()
 
     async with emulator, post_to(emulator, session) as response:
         await response.read()
 
-    assert time.monotonic() - start >= 0.1
+    assert now() - start == pytest.approx(0.1)
     assert sorted(set(billed)) == [0, 1, 2]
     assert billed == sorted(billed)
 

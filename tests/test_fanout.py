@@ -22,6 +22,8 @@ from seedream_async import (
 )
 from seedream_async._fanout import SAVING_WIDTH, FanOut
 
+pytestmark = pytest.mark.virtual_time
+
 RESPONSE = ImagesResponse(created=1)
 
 

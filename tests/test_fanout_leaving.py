@@ -27,6 +27,7 @@ from seedream_async._events import Attempt
 from seedream_async._fanout import FanOut
 from seedream_async._saving import WIDTH as SAVING
 
+from .clocks import SocketLoop
 from .test_cancellation import TURNS, Place, at_work, connectors, in_use, turns
 
 ROUNDS = 125  # of each way to leave
@@ -429,7 +430,7 @@ def test_left_anywhere(way, ending, connectors, tmp_path):
     """Wherever a fan-out is left, nothing is left behind, and nothing paid for is lost."""
     dice = random.Random(way)
     left = 0
-    with asyncio.Runner() as runner:
+    with asyncio.Runner(loop_factory=SocketLoop) as runner:
         for number in range(ROUNDS):
             leaver = Leaver(way, dice, tmp_path / str(number), connectors)
             with contextlib.suppress(*[ending] if ending else []):

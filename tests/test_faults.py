@@ -26,6 +26,8 @@ from seedream_async import (
 from .fault_server import serving
 from .faults import FAULTS, KEY, PROMPT
 
+pytestmark = pytest.mark.virtual_time
+
 README = Path(__file__).parent.parent / "README.md"
 HEADER = "| what happens | requests sent | billed | what you get |"
 CASES = [

@@ -8,6 +8,8 @@ import pytest
 from seedream_async import APIConnectionError, InvalidRequestError, Limits, RetryPolicy
 from seedream_async.redis import RedisLimiter
 
+pytestmark = pytest.mark.virtual_time
+
 
 @pytest.fixture(autouse=True)
 def reading_allowed(no_blocking_calls):
@@ -66,7 +68,7 @@ async def test_a_pause_holds_for_all(redis):
     ours.pause(0.0)
     await theirs.acquire(1)
     ours.pause(30.0)
-    await asyncio.sleep(0.05)
+    await asyncio.wait(ours._telling)
     theirs.pause(1.0)
 
     assert await waits(theirs.acquire(1))

@@ -11,6 +11,8 @@ import trustme
 from seedream_async import APIConnectionError, AsyncSeedream, Limits, RetryPolicy, Success
 from seedream_async._sessions import FRESH, Lifetime, OwnSession, SilentConnector
 
+pytestmark = pytest.mark.virtual_time
+
 CALLS = 200
 BODY = b'{"data": [{"url": "https://h/0.jpeg"}]}'
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)

@@ -593,6 +593,7 @@ async def test_in_case_of_doubt_it_has_left():
     writer.write.assert_awaited_once_with(b"{}")
 
 
+@pytest.mark.virtual_time
 @pytest.mark.parametrize(
     ("answer", "padding", "phase"),
     [
