@@ -25,6 +25,8 @@ from seedream_async.batch import BatchProgress, BatchResult
 
 from .killed_batches import MODEL, WIDTH, Service, entries_of, finish, start, write_rows
 
+pytestmark = pytest.mark.usefixtures("quiet")
+
 ROWS = 30
 
 
@@ -61,6 +63,13 @@ def out(tmp_path):
 def slow_service():
     """A service whose answers take a while, in a process of its own."""
     with Service.running(latency=0.7) as service:
+        yield service
+
+
+@pytest.fixture
+def silent_service():
+    """A service that has answered nothing by the time that a batch is left."""
+    with Service.running(latency=60) as service:
         yield service
 
 
@@ -298,21 +307,21 @@ def test_a_signal_leaves_in_order(slow_service, tmp_path, number):
     assert "seedream: to go on: seedream batch " in told
 
 
-def test_a_second_signal_leaves_at_once(slow_service, tmp_path):
+def test_a_second_signal_leaves_at_once(silent_service, tmp_path):
     """The second signal gives up what is in flight, and says what that leaves unknown."""
     write_rows(tmp_path / "rows.jsonl", ROWS)
-    process = start(slow_service, tmp_path)
+    process = start(silent_service, tmp_path)
     wait_for(tmp_path, "sent")
 
     process.send_signal(signal.SIGINT)
-    assert "leaving" in process.stderr.readline()
+    assert any("leaving" in line for line in process.stderr)
     process.send_signal(signal.SIGINT)
 
     code, _, told = finish(process)
     states = [entry.state for entry in entries_of(tmp_path)]
     assert code == 130
     assert 0 < states.count("unknown") <= WIDTH
-    assert set(states) <= {"saved", "unknown", "planned"}
+    assert set(states) == {"unknown", "planned"}
     assert f"{states.count('unknown')} unknown, which may have been billed" in told
 
 
@@ -461,6 +470,7 @@ def test_progress_is_one_line(facts, line):
 
 def test_plain_lines_are_few(capsys, monkeypatch):
     """Without a terminal, a line comes every few seconds, and never the same twice."""
+    monkeypatch.setattr(_batch_progress, "_EVERY", 5.0)
     now = iter([0.0, 1.0, 6.0, 20.0, 40.0])
     monkeypatch.setattr(_batch_progress.time, "monotonic", lambda: next(now))
     with _batch_progress.display_of() as display:

@@ -8,6 +8,8 @@ import pytest
 from seedream_async import _progress
 from seedream_async._progress import progress_of
 
+pytestmark = pytest.mark.usefixtures("quiet")
+
 
 class Terminal(io.StringIO):
     """A text stream that says it is a terminal."""
