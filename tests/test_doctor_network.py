@@ -5,6 +5,7 @@ import contextlib
 import errno
 import json
 import os
+import queue
 import socket
 import ssl
 import threading
@@ -16,7 +17,7 @@ import pytest
 import trustme
 
 from seedream_async import _doctor, cli
-from seedream_async._doctor import _probes
+from seedream_async._doctor import _command, _probes
 from seedream_async._doctor._environment import Endpoint
 from seedream_async._doctor._findings import Finding
 
@@ -98,6 +99,18 @@ def authority(monkeypatch, tmp_path):
         lambda self, **options: init(self, ssl=trusting, **options),
     )
     return authority
+
+
+@pytest.fixture
+def aside_is_work(monkeypatch):
+    """Virtual time waits for what only looks, as it does for other threads."""
+
+    async def aside(function, timeout):
+        async with asyncio.timeout(timeout):
+            return await asyncio.to_thread(function)
+
+    monkeypatch.setattr(_command, "aside", aside)
+    monkeypatch.setattr(_probes, "aside", aside)
 
 
 def serving(certificate):
@@ -232,10 +245,10 @@ async def test_a_name_that_is_none_is_told(examine, at, monkeypatch):
 
 async def test_a_resolver_that_hangs_is_left_behind(examine, at, monkeypatch):
     """A resolver that never answers costs the time limit, and neither the loop nor the exit waits."""
-    answer, waiting = threading.Event(), []
+    answer, waiting = threading.Event(), queue.SimpleQueue()
 
     def resolve(_):
-        waiting.append(threading.current_thread().daemon)
+        waiting.put(threading.current_thread().daemon)
         answer.wait()
         raise socket.gaierror(socket.EAI_AGAIN, "too late")
 
@@ -245,7 +258,7 @@ async def test_a_resolver_that_hangs_is_left_behind(examine, at, monkeypatch):
     _, findings = await examine("--timeout", 0.05, "--link", "https://store.example.test/a.jpeg")
 
     answer.set()
-    assert waiting == [True, True]
+    assert [waiting.get(timeout=30) for _ in range(2)] == [True, True]
     assert states(findings) == failing("DNS")
     assert findings["DNS"].text == "api.example.test did not resolve within 0.05 s"
     assert findings["link"].text == "store.example.test did not answer within 0.05 s"
@@ -365,6 +378,8 @@ async def test_an_authority_that_is_not_known_is_told(examine, at):
     assert "SSL_CERT_FILE" in findings["TLS"].remedy
 
 
+@pytest.mark.virtual_time
+@pytest.mark.usefixtures("aside_is_work")
 async def test_a_handshake_that_is_silent_is_told(examine, at):
     """A far side that takes the connection and says nothing costs the time limit."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -545,6 +560,8 @@ async def test_a_link_that_is_none(examine):
     )
 
 
+@pytest.mark.virtual_time
+@pytest.mark.usefixtures("aside_is_work")
 async def test_a_store_that_is_silent(examine):
     """A store that takes the connection and says nothing costs the time limit."""
     with socket.create_server(("127.0.0.1", 0)) as silent:

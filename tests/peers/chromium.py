@@ -131,6 +131,7 @@ class Page:
     async def load(self, url, *, width=1280, height=900, dark=False, mobile=False, scripts=True):
         for domain in ("Page", "Runtime", "Log", "Network", "Audits"):
             await self.send(f"{domain}.enable")
+        await self.send("Performance.enable", timeDomain="threadTicks")
         await self.send(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -159,6 +160,21 @@ class Page:
                 return value
             await asyncio.sleep(0.05)
         raise AssertionError(f"never so: {expression}")
+
+    async def hears(self, complaint, count):
+        """Wait until *complaint* was heard so often; no more may follow it."""
+        heard = 0
+        for _ in range(600):
+            heard = [what for what, _ in self.complaints].count(complaint)
+            if heard >= count:
+                break
+            await asyncio.sleep(0.05)
+        assert heard == count, self.complaints
+
+    async def work(self):
+        """Seconds that the page has worked, not counting those that others had the machine."""
+        told = await self.send("Performance.getMetrics")
+        return {it["name"]: it["value"] for it in told["metrics"]}["TaskDuration"]
 
     async def press(self, *keys, modifiers=0):
         """Press *keys*: by name, or one character each."""
