@@ -4,6 +4,8 @@ import asyncio
 import selectors
 import socket
 
+PATIENCE = 30  # seconds of the world's, with what no loop can know of
+
 
 class _Skipping(selectors.DefaultSelector):
     """Waits for nothing: moves the clock instead."""
@@ -36,10 +38,12 @@ class _Listening(selectors.DefaultSelector):
         self._hearing.register(self._ear, selectors.EVENT_READ)
 
     def select(self, timeout=None):
-        if not timeout:
-            return super().select(timeout)
+        if timeout == 0:
+            return super().select(0)
         if self.at_work:
             return super().select()
+        if timeout is None:
+            return self._hear_from_outside()
         self._let_all_be_heard()
         ready = super().select(min(timeout, 0.0005))
         if not ready:
@@ -50,6 +54,12 @@ class _Listening(selectors.DefaultSelector):
         for each in (self._hearing, self._mouth, self._ear):
             each.close()
         super().close()
+
+    def _hear_from_outside(self):
+        ready = super().select(PATIENCE)
+        if not ready:
+            raise RuntimeError("everybody waits, and nothing will happen")
+        return ready
 
     def _let_all_be_heard(self):
         # However late the machine delivers, it does so in order.

@@ -25,6 +25,7 @@ class Do(Enum):
     EARLY = auto()  # first of a reply: it comes before the request was read to its end
     REFUSE = auto()  # first of a reply: nothing is made
     STALL = auto()  # until the client gives up
+    DEAF = auto()  # the same, and nothing more is read: a large request never gets through
     CLOSE = auto()
     RESET = auto()
 
@@ -140,6 +141,8 @@ class FaultServer:
             case Do.STALL:
                 while await reader.read(1 << 16):
                     pass
+            case Do.DEAF:
+                await writer.wait_closed()
             case Do.CLOSE:
                 writer.close()
             case Do.RESET:

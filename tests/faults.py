@@ -255,9 +255,9 @@ REFUSED = (
     refused("413", (no("413 Too Large", HTML, body=QUOTING),), ends=BadRequestError),
     refused(
         "413 before the request was read",
-        ((Do.EARLY, http("413 Too Large", QUOTING, HTML), Do.STALL),),
+        ((Do.EARLY, http("413 Too Large", QUOTING, HTML), Do.DEAF),),
         ends=BadRequestError,
-        padding=4 << 20,
+        padding=8 << 20,
     ),
     refused("415", (no("415 Unsupported Media Type"),), ends=BadRequestError),
     refused("414", (no("414 Too Long", HTML, body=QUOTING),), ends=BadRequestError),
