@@ -416,18 +416,22 @@ async def test_a_wrong_key_ends_the_run(run, emulator, source, tmp_path):
 async def test_a_folder_that_is_removed_ends_the_run(source, tmp_path):
     """If the folder goes away midway, the batch stops; put back, it goes on and pays once."""
     write(source, [row(number) for number in range(12)])
-    ledger, out = tmp_path / "ledger", tmp_path / "out"
+    ledger, out, disk, stub = (tmp_path / name for name in ("ledger", "out", "disk", "stub"))
+    disk.mkdir()
+    out.symlink_to(disk)
+    stub.touch()
     async with Emulator(latency=0.1) as emulator, emulator.client(model=MODEL) as client:
         given = {"client": client, "concurrency": 2, "ledger": ledger}
 
         loop, removing = asyncio.get_running_loop(), []
 
-        def remove(files):
-            removing.append(loop.run_in_executor(None, out.rename, tmp_path / "gone"))
+        def remove(files):  # at one blow, so that nobody makes the folder anew
+            removing.append(loop.run_in_executor(None, stub.rename, out))
 
         before = await run_batch(source, out, **given, on_saved=remove)
         await asyncio.gather(*removing, return_exceptions=True)
-        (tmp_path / "gone").rename(out)
+        out.unlink()
+        out.symlink_to(disk)
         after = await run_batch(source, out, **given)
 
     assert isinstance(before.stopped, StorageError)
