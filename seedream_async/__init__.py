@@ -6,12 +6,12 @@ Names are loaded when they are first used, so that `seedream --help` need not wa
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
 from ._version import __version__ as __version__
 
+TYPE_CHECKING = False  # `typing` has it too, and takes as long to load as all of the help
 if TYPE_CHECKING:
+    from typing import Any
+
     from ._catalog import Price
     from ._client import AsyncSeedream
     from ._errors import (
@@ -78,6 +78,8 @@ else:
     def __getattr__(name: str) -> Any:
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module  # noqa: PLC0415  the help needs none of it
+
         for module in _MODULES:
             _publish(vars(import_module(f".{module}", __name__)))
         return globals()[name]

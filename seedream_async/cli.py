@@ -1,21 +1,23 @@
 """
 The command `seedream`: what it takes, and what its exit codes mean.
 
-Only the standard library is imported here; a command imports the rest when it runs.
+Only what the help needs is imported here; a command imports the rest when it runs.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import io
 import math
 import os
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
 
 from ._version import __version__
+
+TYPE_CHECKING = False  # `typing` has it too, and takes as long to load as the rest
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn
 
 EXIT_CODES = """\
 exit codes:
@@ -73,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    import asyncio  # noqa: PLC0415  more than half of what --help would wait for
+
     if options.command == "doctor":  # it is there to tell why the rest does not even load
         from . import _doctor  # noqa: PLC0415
 
