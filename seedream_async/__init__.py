@@ -10,8 +10,6 @@ from ._version import __version__ as __version__
 
 TYPE_CHECKING = False  # `typing` has it too, and takes as long to load as all of the help
 if TYPE_CHECKING:
-    from typing import Any
-
     from ._catalog import Price
     from ._client import AsyncSeedream
     from ._errors import (
@@ -75,13 +73,14 @@ if TYPE_CHECKING:
     from ._timeout import Timeout
 else:
     # Hidden from type checkers, for which it would make every misspelt name an Any.
-    def __getattr__(name: str) -> Any:
+    def __getattr__(name: str) -> object:
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from importlib import import_module  # noqa: PLC0415  the help needs none of it
 
-        for module in _MODULES:
+        for module in (_RARE[name],) if name in _RARE else _MODULES:
             _publish(vars(import_module(f".{module}", __name__)))
+        globals()["Any"] = import_module("typing").Any  # which annotations of errors name
         return globals()[name]
 
 
@@ -150,8 +149,8 @@ __all__ = [
 
 
 _MODULES = (
-    "_catalog",
     "_errors",
+    "_catalog",
     "_sizes",
     "_estimate",
     "_events",
@@ -162,19 +161,18 @@ _MODULES = (
     "_timeout",
     "_limits",
     "_fanout",
-    "_image_stream",
-    "_streaming",
-    "_templates",
     "_client",
 )
+# What few programs need is loaded for its name alone.
+_RARE = {"EventStream": "_streaming", "ImageName": "_templates", "ImageStream": "_image_stream"}
 
 
-def _publish(names: dict[str, Any]) -> None:
+def _publish(names: dict[str, object]) -> None:
     """Make the public ones of *names* ours, so that a traceback says `seedream_async`."""
     for name in names.keys() & set(__all__):
-        globals()[name] = names[name]
-        if isinstance(names[name], type):
-            names[name].__module__ = __name__
+        globals()[name] = value = names[name]
+        if isinstance(value, type):
+            value.__module__ = __name__
 
 
 def __dir__() -> list[str]:

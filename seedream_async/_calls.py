@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from functools import partial
-from typing import TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from attrs import evolve, frozen
 
@@ -17,6 +17,7 @@ from . import _catalog, _estimate, _retry, _validate, _wire
 from ._allowance import Allowance
 from ._attempts import Call
 from ._http import Asked, Piece
+from ._later import Later
 from ._limits import Stats
 from ._models import ImagesResponse, ModelInfo
 from ._references import References
@@ -24,10 +25,14 @@ from ._reporting import Reporter
 from ._request import GenerateRequest
 from ._retry import RetryPolicy
 from ._spending import Purse
-from ._streaming import EventStream, Save
 from ._timeout import Bounds, Timeout
 from ._traffic import Traffic, Turn
 from ._transport import ApiStream, ApiTransport
+
+if TYPE_CHECKING:
+    from . import _streaming
+else:
+    _streaming = Later("_streaming")
 
 _T = TypeVar("_T")
 _PATH = "/images/generations"
@@ -190,8 +195,8 @@ class Calls:
 
     @contextlib.asynccontextmanager
     async def stream(
-        self, prepared: Prepared, effort: Effort, save: Save | None
-    ) -> AsyncIterator[EventStream]:
+        self, prepared: Prepared, effort: Effort, save: _streaming.Save | None
+    ) -> AsyncIterator[_streaming.EventStream]:
         """The events that answer *prepared*; the connection is closed with the block."""
         async with (
             self._purse.holding(prepared.request) as holding,
@@ -228,19 +233,19 @@ class Calls:
     async def _open(
         self,
         prepared: Prepared,
-        save: Save | None,
+        save: _streaming.Save | None,
         call: Call,
         stack: contextlib.AsyncExitStack,
         bounds: Bounds,
-    ) -> EventStream:
+    ) -> _streaming.EventStream:
         """One attempt to open a stream. What it opens is left to *stack* if it succeeds."""
         async with contextlib.AsyncExitStack() as attempt:
             stream = await attempt.enter_async_context(self._post(prepared, call, bounds))
             if stream.is_event_stream:
-                events = EventStream(stream, prepared.asked, save)
+                events = _streaming.EventStream(stream, prepared.asked, save)
             else:
                 response = await received(stream, prepared.asked)
-                events = EventStream.of_response(response, stream, prepared.asked, save)
+                events = _streaming.EventStream.of_response(response, stream, prepared.asked, save)
             attempt.push_async_callback(events.aclose)
             stack.push_async_exit(attempt.pop_all())
             return events

@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import aiohttp
 
@@ -16,11 +16,9 @@ from ._allowance import Allowance, PricePerImage
 from ._calls import Calls, Effort
 from ._fanout import FanOut
 from ._generating import Generating, place_of
-from ._image_stream import ImageStream
 from ._limits import Limits, Stats
 from ._link_transport import LinkTransport
 from ._models import Image, ImagesResponse, ModelInfo, SavedImage
-from ._naming import SaveTo
 from ._pulling import Source
 from ._reporting import OnEvent, Reporter
 from ._request import (
@@ -40,12 +38,16 @@ from ._saving import Saver, wanted
 from ._sessions import Lifetime
 from ._settings import checked_base_url, checked_key, is_public_host
 from ._spending import Purse
-from ._streaming import EventStream
 from ._threads import in_thread
 from ._timeout import Bounds, Timeout
 from ._traffic import Traffic
 from ._transport import ApiTransport
 from ._validate import Validation
+
+if TYPE_CHECKING:
+    from ._image_stream import ImageStream
+    from ._naming import SaveTo
+    from ._streaming import EventStream
 
 _SILENCE = 30.0  # seconds: a store has what it sends
 

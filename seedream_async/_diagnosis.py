@@ -10,12 +10,18 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from . import _escapes, _links
+from . import _links
 from ._errors import DownloadError, LinkAlteredError, LinkDeniedError, LinkExpiredError
+from ._later import Later
+
+if TYPE_CHECKING:
+    from . import _escapes
+else:
+    _escapes = Later("_escapes")
 
 _BUSY = frozenset((408, 425, 429))
 _GONE = frozenset((404, 410))

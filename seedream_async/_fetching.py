@@ -12,11 +12,18 @@ import contextlib
 import re
 from collections.abc import AsyncGenerator, Mapping
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-from . import _diagnosis, _links
+from . import _links
 from ._errors import DownloadError, IncompleteDownloadError
+from ._later import Later
 from ._link_transport import LinkStream, LinkTransport
 from ._writing import FileWriter
+
+if TYPE_CHECKING:
+    from . import _diagnosis
+else:
+    _diagnosis = Later("_diagnosis")
 
 _RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18})")
 _REQUEST_IDS = ("x-tos-request-id", "x-amz-request-id", "x-amz-cf-id", "x-oss-request-id")

@@ -6,21 +6,26 @@ import asyncio
 import os
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _files
 from ._calls import Calls, Effort, received
 from ._errand import Watched
 from ._fanout import FanOut
 from ._inbox import Inbox
+from ._later import Later
 from ._models import ImagesResponse
-from ._naming import Naming, SaveTo
 from ._pulling import Source
 from ._request import GenerateRequest
 from ._results import Success
 from ._saving import Saver
 from ._sessions import Lifetime
 from ._threads import in_thread
+
+if TYPE_CHECKING:
+    from . import _naming
+else:
+    _naming = Later("_naming")  # with its templates
 
 
 class Generating:
@@ -46,10 +51,16 @@ class Generating:
             return await self.saver.save_all(response, places, inbox.files)
 
     def many(
-        self, requests: Source, effort: Effort, save_to: SaveTo | None, *, model: str, **how: Any
+        self,
+        requests: Source,
+        effort: Effort,
+        save_to: _naming.SaveTo | None,
+        *,
+        model: str,
+        **how: Any,
     ) -> FanOut:
         """As `FanOut` has it; *how* is what that is told."""
-        naming = None if save_to is None else Naming.of(save_to)
+        naming = None if save_to is None else _naming.Naming.of(save_to)
         # Where only a function knows the folder, base64 waits for it in memory.
         folder = naming and naming.folder
 

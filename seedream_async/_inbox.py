@@ -11,7 +11,7 @@ import contextlib
 from binascii import b2a_base64
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from attrs import evolve
 
@@ -19,11 +19,16 @@ from . import _wire
 from ._errors import APIError, StorageError
 from ._files import Place
 from ._http import Asked
-from ._inline_images import Completed, Decoded, ImageEvent, ImageReader, NotBase64
+from ._later import Later
 from ._models import Image, ImagesResponse
 from ._threads import in_thread
 from ._transport import ApiStream
 from ._writing import FileWriter
+
+if TYPE_CHECKING:
+    from . import _inline_images
+else:
+    _inline_images = Later("_inline_images")
 
 _PIECE = 64 * 1024  # bytes read at once: larger ones leave more memory with each thread
 _SMALL = 16 * 1024  # bytes that are read in less time than a trip to a thread takes
@@ -89,7 +94,7 @@ class _Arrival:
         self._stream = stream
         self._asked = asked
         self._stack = stack
-        self._reader = ImageReader()
+        self._reader = _inline_images.ImageReader()
         self._piece = bytearray()  # what the reader was not given yet
         self._drafts: dict[int, _Draft] = {}
         self._broken = False  # whether any text is
@@ -157,15 +162,15 @@ class _Arrival:
         for event in events:
             await self._follow(event)
 
-    async def _follow(self, event: ImageEvent) -> None:
+    async def _follow(self, event: _inline_images.ImageEvent) -> None:
         match event:
-            case Decoded():
+            case _inline_images.Decoded():
                 if event.index not in self._drafts:
                     self._begin(event.index)
                 await self._drafts[event.index].write(event.data)
-            case Completed() if event.index in self._drafts:
+            case _inline_images.Completed() if event.index in self._drafts:
                 self._drafts[event.index].whole = True
-            case NotBase64():
+            case _inline_images.NotBase64():
                 self._broken = True
                 if event.index in self._drafts:
                     self._drafts[event.index].broken = True

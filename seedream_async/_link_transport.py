@@ -13,18 +13,24 @@ import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import aiohttp
 import yarl
 from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 
-from . import _diagnosis, _links
+from . import _links
 from ._errors import DownloadError, IncompleteDownloadError, SeedreamError
+from ._later import Later
 from ._sessions import Lifetime, OwnSession, SilentConnector, notice_closed_connections
 from ._sockets import AddrInfo, InwardError, outward_socket
 from ._timeout import Bounds
 from ._trouble import HEADERS, TROUBLE, client_timeout, describe
+
+if TYPE_CHECKING:
+    from . import _diagnosis
+else:
+    _diagnosis = Later("_diagnosis")
 
 _T = TypeVar("_T")
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))

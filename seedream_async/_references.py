@@ -7,16 +7,23 @@ import contextlib
 import io
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
-from ._encoding import DataText, DataUri, PathFile, encoded_length
 from ._errors import InvalidRequestError
 from ._http import Piece
+from ._later import Later
 from ._request import Reference
 from ._rules import Problem
 from ._sniff import Sniffed
-from ._sources import LARGEST, Source, source_of
 from ._threads import in_thread
 from ._validate import reference_problems
+
+if TYPE_CHECKING:
+    from . import _encoding, _sources
+    from ._encoding import DataText, DataUri, PathFile
+    from ._sources import Source
+else:
+    _encoding, _sources = Later("_encoding"), Later("_sources")
 
 Check = Callable[[Sniffed, int], None]
 Rules = Callable[[Sniffed, int], Iterable[Problem]]
@@ -53,7 +60,7 @@ class References:
             judge(rules(sniffed, size))
 
         with contextlib.ExitStack() as stack:
-            sources = await in_thread(_sources, references) if references else []
+            sources = await in_thread(_told_apart, references) if references else []
             judge(_problems_of_all(sources))
             pieces = []
             for number, source in enumerate(sources):
@@ -65,7 +72,7 @@ class References:
         match source:
             case bytes():
                 return source
-            case PathFile():
+            case _encoding.PathFile():
                 return await self._file(source, check, stack)
             case _:
                 check(source.sniffed, source.size)
@@ -74,7 +81,7 @@ class References:
     async def _file(self, file: PathFile, check: Check, stack: contextlib.ExitStack) -> Piece:
         entry = self._cache.lease(file)
         if entry is None:
-            return await self._piece(await in_thread(DataUri.of, file), check, stack)
+            return await self._piece(await in_thread(_encoding.DataUri.of, file), check, stack)
         stack.callback(self._cache.release, entry)
         uri, text = await entry.loaded()
         check(uri.sniffed, uri.size)
@@ -86,7 +93,7 @@ class _Entry:
 
     def __init__(self, file: PathFile) -> None:
         self.file = file
-        self.cost = encoded_length(file.size)
+        self.cost = _encoding.encoded_length(file.size)
         self.users = 0
         self.content: tuple[DataUri, bytes] | None = None
         self._lock = asyncio.Lock()
@@ -105,7 +112,7 @@ class _Entry:
         return self.content
 
     def _load(self) -> None:
-        uri = DataUri.of(self.file)
+        uri = _encoding.DataUri.of(self.file)
         self.content = uri, _joined(uri)
 
 
@@ -154,11 +161,11 @@ class _Cache:
         return entry
 
 
-def _sources(references: Sequence[Reference]) -> list[Source]:
+def _told_apart(references: Sequence[Reference]) -> list[Source]:
     sources = []
     for number, reference in enumerate(references):
         with _numbered(number, references):
-            sources.append(source_of(reference))
+            sources.append(_sources.source_of(reference))
     return sources
 
 
@@ -175,11 +182,11 @@ def _numbered(number: int, references: Sequence[Reference]) -> Iterator[None]:
 
 def _problems_of_all(sources: Sequence[Source]) -> Iterator[Problem]:
     total = sum(map(_length, sources))
-    if total > LARGEST:
+    if sources and total > _sources.LARGEST:
         yield Problem(
             "image",
             f"image: the references make a body of {total / 1e6:.0f} MB, and more than "
-            f"{LARGEST / 1e6:.0f} MB may be refused; send links instead",
+            f"{_sources.LARGEST / 1e6:.0f} MB may be refused; send links instead",
             certain=False,
         )
 
@@ -188,8 +195,8 @@ def _length(source: Source) -> int:
     match source:
         case bytes():
             return len(source)
-        case PathFile():
-            return encoded_length(source.size)
+        case _encoding.PathFile():
+            return _encoding.encoded_length(source.size)
         case _:
             return source.length
 

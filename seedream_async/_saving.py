@@ -5,20 +5,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from attrs import evolve
 
-from . import _escapes, _files, _links, _retry, _writing
+from . import _files, _links, _retry, _writing
 from ._errors import DownloadError, InvalidRequestError, StorageError
 from ._events import DownloadEnded
 from ._fetching import Fetch
 from ._image_stream import ImageStream, decoded, open_base64, open_link
 from ._inbox import base64_of
+from ._later import Later
 from ._link_transport import LinkTransport
 from ._models import Image, ImagesResponse, SavedImage
 from ._reporting import Reporter
-from ._streaming import Save
+
+if TYPE_CHECKING:
+    from . import _escapes
+    from ._streaming import Save
+else:
+    _escapes = Later("_escapes")
 
 _T = TypeVar("_T")
 WIDTH = 8  # images saved at once by one client

@@ -24,7 +24,7 @@ def words(text):
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "seedream_async"
 LAYERS = (
-    {"_errors", "_version"},
+    {"_errors", "_later", "_version"},
     {
         *("_models", "_request", "_results", "_events", "_timeout", "_http"),
         *("_catalog", "_links", "_sniff", "_limits"),
