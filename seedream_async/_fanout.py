@@ -6,24 +6,16 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
-from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeAlias, cast
+from typing import Any, Self, cast
 
-from ._allowance import Spend
-from ._errand import Errand, Stop, Watched
+from ._answering import Answering, Generate
+from ._errand import Errand
 from ._errors import InvalidRequestError
-from ._models import ImagesResponse
 from ._pulling import Pulled, Source
-from ._request import GenerateRequest
 from ._results import Result
 from ._spending import Purse
 
-# Answers a request and saves its images; tells of its call, and of the answer before it saves.
-Generate: TypeAlias = Callable[
-    [int, GenerateRequest, Callable[[Watched], None], Callable[[ImagesResponse], None]],
-    Awaitable[ImagesResponse],
-]
 # How many answered requests may be saved at once beside those in flight.
 SAVING_WIDTH = 8
 
@@ -65,11 +57,15 @@ class FanOut:
                 f"concurrency must be a whole number from 1 on, not {width!r}", field="concurrency"
             )
         self._source = Pulled(source)
-        self._generate = generate
         self._prepare = prepare
-        self._saves = saves
-        self._purse = purse
-        self._stop = Stop(model, patience)
+        self._answering = Answering(
+            generate,
+            purse,
+            self._make_way if saves else _go_on,
+            model=model,
+            patience=patience,
+        )
+        self._stop = self._answering.stop
         self._width = width
         self._window = 2 * width + SAVING_WIDTH
         self._workers: set[asyncio.Task[None]] = set()
@@ -208,7 +204,7 @@ class FanOut:
         while self._may_pull() and (errand := await self._next()) is not None:
             if errand.result is None:
                 self._hire()
-                await self._step(errand, self._answer)
+                await self._step(errand, self._answering.answer)
             if asyncio.current_task() in self._savers:
                 return
 
@@ -219,17 +215,6 @@ class FanOut:
         self._savers.add(worker)
         self._hire()
 
-    def _settle(self, errand: Errand) -> None:
-        """Count what came of *errand*, once."""
-        most, errand.most = errand.most, None
-        if self._purse is not None and most is not None:
-            self._purse.settle(most, errand.attempts, errand.response, times=errand.times)
-
-    def _hold_again(self, errand: Errand, most: Spend) -> str | None:
-        why_not = None if self._purse is None else self._purse.hold_again(most)
-        errand.times += why_not is None
-        return why_not
-
     async def _next(self) -> Errand | None:
         """The next request, when it may be sent or has failed; nothing if there is none."""
         self._pulling = True
@@ -237,7 +222,7 @@ class FanOut:
             errand = await self._pull()
             if errand is not None:
                 self._open[errand.index] = errand
-                await self._step(errand, self._admit)
+                await self._step(errand, self._answering.admit)
             return errand
         finally:
             self._pulling = False
@@ -253,35 +238,6 @@ class FanOut:
         """Wait no longer for a source that nothing more is to be sent of."""
         if self._puller is not None and self._stop.is_total and not self._source.is_sized:
             self._puller.cancel()
-
-    async def _admit(self, errand: Errand) -> None:
-        if errand.result is not None:  # the source's own error
-            return
-        errand.request = request = GenerateRequest.of(errand.request)  # type: ignore[arg-type]
-        self._stop.check(request)
-        if self._purse is not None:
-            errand.most = await self._purse.reserve(request)
-
-    async def _answer(self, errand: Errand) -> None:
-        request = errand.request
-        assert isinstance(request, GenerateRequest)  # noqa: S101  as it was admitted
-
-        def answered(response: ImagesResponse) -> None:
-            errand.response = response
-            self._settle(errand)
-            if self._saves:
-                self._make_way()
-
-        def began(call: Watched) -> None:
-            errand.began(call)
-            call.ask_before_sending(partial(self._stop.check, request))
-            if errand.most is not None:
-                call.ask_before_resending(partial(self._hold_again, errand, errand.most))
-
-        try:
-            errand.succeed(await self._generate(errand.index, request, began, answered))
-        finally:
-            self._settle(errand)
 
     async def _step(self, errand: Errand, step: Callable[[Errand], Awaitable[None]]) -> None:
         """Take one *step* of *errand*. If it is the last, the result is there to be delivered."""
@@ -302,3 +258,7 @@ class FanOut:
         if self._finished is not None:
             self._finished.append(errand)
         self._news.set()
+
+
+def _go_on() -> None:
+    """Whoever has nothing to save keeps its slot."""

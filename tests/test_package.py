@@ -51,6 +51,7 @@ LAYERS = (
         "_files",
         "_naming",
         "_fanout",
+        "_answering",
         "_pulling",
         "_spending",
         "_traffic",
