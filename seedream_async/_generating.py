@@ -61,34 +61,15 @@ class Generating:
     ) -> FanOut:
         """As `FanOut` has it; *how* is what that is told."""
         naming = None if save_to is None else _naming.Naming.of(save_to)
-        # Where only a function knows the folder, base64 waits for it in memory.
-        folder = naming and naming.folder
 
         async def prepare() -> None:
             self.lifetime.check()
             if naming is not None:
                 await in_thread(naming.open)
 
-        async def generate(
-            index: int,
-            request: GenerateRequest,
-            began: Callable[[Watched], None],
-            answered: Callable[[ImagesResponse], None],
-        ) -> ImagesResponse:
-            async with Inbox() as inbox:
-                receive = partial(inbox.receive, _files.Place(folder)) if folder else received
-                async with self.calls.prepared(request) as prepared:
-                    response = await self.calls.answer(prepared, effort, receive, began)
-                    answered(response)
-                if naming is None:
-                    return response
-                places = naming.of_answer(Success(index, request, response), model)
-                try:
-                    return await self.saver.save_all(response, places, inbox.files)
-                except asyncio.CancelledError:
-                    answered(await inbox.give_back(response))
-                    raise
-
+        generate = partial(self._answer_one, effort)
+        if naming is not None:
+            generate = partial(self._save_one, effort, naming=naming, model=model)
         return FanOut(
             requests,
             generate,
@@ -98,6 +79,44 @@ class Generating:
             patience=self.calls.policy_of(effort).max_retry_after,
             **how,
         )
+
+    async def _answer_one(
+        self,
+        effort: Effort,
+        _: int,
+        request: GenerateRequest,
+        began: Callable[[Watched], None],
+        answered: Callable[[ImagesResponse], None],
+    ) -> ImagesResponse:
+        async with self.calls.prepared(request) as prepared:
+            response = await self.calls.answer(prepared, effort, received, began)
+            answered(response)
+            return response
+
+    async def _save_one(
+        self,
+        effort: Effort,
+        index: int,
+        request: GenerateRequest,
+        began: Callable[[Watched], None],
+        answered: Callable[[ImagesResponse], None],
+        *,
+        naming: _naming.Naming,
+        model: str,
+    ) -> ImagesResponse:
+        # Where only a function knows the folder, base64 waits for it in memory.
+        folder = naming.folder
+        async with Inbox() as inbox:
+            receive = partial(inbox.receive, _files.Place(folder)) if folder else received
+            async with self.calls.prepared(request) as prepared:
+                response = await self.calls.answer(prepared, effort, receive, began)
+                answered(response)
+            places = naming.of_answer(Success(index, request, response), model)
+            try:
+                return await self.saver.save_all(response, places, inbox.files)
+            except asyncio.CancelledError:
+                answered(await inbox.give_back(response))
+                raise
 
 
 async def place_of(save_to: str | os.PathLike[str] | None) -> _files.Place | None:
