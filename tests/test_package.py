@@ -15,6 +15,7 @@ import pytest
 
 import seedream_async
 from seedream_async import SeedreamError, _errors
+from seedream_async._later import Later
 
 
 def words(text):
@@ -283,6 +284,34 @@ def test_help_loads_no_aiohttp():
 
     assert "seedream_async.cli" in loaded
     assert not loaded & {"aiohttp", "attr", "cattrs", "tenacity", "rich", "PIL"}
+
+
+def test_help_loads_nothing_slow():
+    """`seedream --help` waits for little more than argparse: not even for asyncio or typing."""
+    least = modules_loaded_by("import argparse")  # and what coverage needs, if it looks on
+
+    loaded = modules_loaded_by("import seedream_async.cli as cli; cli.main(['--help'])")
+
+    assert "seedream_async.cli" in loaded
+    assert not (loaded - least) & {"asyncio", "typing", "importlib.metadata", "json"}
+
+
+def test_a_client_loads_nothing_rare():
+    """What few programs need is not loaded before it is used."""
+    rare = words("_escapes _diagnosis _inline_images _streaming _naming _templates _sources")
+
+    loaded = modules_loaded_by("from seedream_async import AsyncSeedream as C; C(api_key='k')")
+
+    assert "seedream_async._client" in loaded
+    assert not loaded & {f"seedream_async.{module}" for module in rare}
+    assert not loaded & {"html", "difflib", "seedream_async._encoding", "seedream_async._sse"}
+
+
+def test_what_is_loaded_later_is_the_module_itself():
+    """A stand-in hands out the very things of its module, and has no others."""
+    assert Later("_errors").SeedreamError is SeedreamError
+    with pytest.raises(AttributeError, match="Nope"):
+        Later("_errors").Nope  # noqa: B018
 
 
 def test_type_checkers_see_the_public_names():
