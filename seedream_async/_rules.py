@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from typing import Any, NamedTuple, get_args
 
 from . import _catalog
@@ -89,8 +90,6 @@ def _of_size(size: object) -> Iterator[Problem]:
 def _of_choice(name: str, value: object, choices: tuple[str, ...]) -> Iterator[Problem]:
     if value is None or value in choices:
         return
-    from difflib import get_close_matches  # noqa: PLC0415  which only a mistake needs
-
     problem = f"{name} must be one of {', '.join(choices)}, not {value!r}"
     for choice in get_close_matches(str(value).lower(), choices, n=1):
         problem += f"; did you mean {choice!r}?"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from attrs import evolve, fields
 from cattrs import Converter, transform_error
@@ -35,9 +35,7 @@ from ._models import (
 )
 from ._refusals import concealed, excerpt, kind_of, refusal, request_id_of
 from ._request import GenerateRequest
-
-if TYPE_CHECKING:
-    from ._sse import ServerSentEvent
+from ._sse import ServerSentEvent
 
 _T = TypeVar("_T")
 

@@ -304,7 +304,7 @@ def test_a_client_loads_nothing_rare():
 
     assert "seedream_async._client" in loaded
     assert not loaded & {f"seedream_async.{module}" for module in rare}
-    assert not loaded & {"html", "difflib", "seedream_async._encoding", "seedream_async._sse"}
+    assert not loaded & {"html", "seedream_async._encoding"}
 
 
 def test_what_is_loaded_later_is_the_module_itself():
