@@ -201,11 +201,12 @@ class FanOut:
 
     async def _work(self) -> None:
         self._newcomer = None
-        while self._may_pull() and (errand := await self._next()) is not None:
+        worker = asyncio.current_task()
+        while self._may_pull() and (errand := await self._next(worker)) is not None:
             if errand.result is None:
                 self._hire()
                 await self._step(errand, self._answering.answer)
-            if asyncio.current_task() in self._savers:
+            if worker in self._savers:
                 return
 
     def _make_way(self) -> None:
@@ -215,24 +216,20 @@ class FanOut:
         self._savers.add(worker)
         self._hire()
 
-    async def _next(self) -> Errand | None:
+    async def _next(self, worker: asyncio.Task[None] | None) -> Errand | None:
         """The next request, when it may be sent or has failed; nothing if there is none."""
         self._pulling = True
         try:
-            errand = await self._pull()
+            self._puller = worker
+            errand = await self._source.pull()
+            self._puller = None
             if errand is not None:
                 self._open[errand.index] = errand
                 await self._step(errand, self._answering.admit)
             return errand
         finally:
-            self._pulling = False
-
-    async def _pull(self) -> Errand | None:
-        self._puller = asyncio.current_task()
-        try:
-            return await self._source.pull()
-        finally:
             self._puller = None
+            self._pulling = False
 
     def _stop_pulling(self) -> None:
         """Wait no longer for a source that nothing more is to be sent of."""
