@@ -57,9 +57,10 @@ class Answering:
         steps = _Steps(self, errand)
         try:
             response = await self._generate(errand.index, request, steps.began, steps.answered)
-            errand.succeed(response)
+            errand.response = response
         finally:
             self.settle(errand)
+        errand.succeed(response)
 
     def settle(self, errand: Errand) -> None:
         """Count what came of *errand*, once."""

@@ -72,7 +72,7 @@ class Errand:
         """Let *response* be the result."""
         assert isinstance(self.request, GenerateRequest)  # noqa: S101  or it was never sent
         self.response = response
-        self.result = Success(self.index, self.request, response)
+        self._end(Success(self.index, self.request, response))
 
     def fail(self, error: Exception) -> None:
         """Let *error* be the result."""
@@ -81,7 +81,11 @@ class Errand:
             error.__traceback__ = None
         elif self.response is not None:
             error = _unsaved(f"saving its images failed with {error!r}", self.response, error)
-        self.result = Failure(self.index, self.request, error)
+        self._end(Failure(self.index, self.request, error))
+
+    def _end(self, result: Result) -> None:
+        self.result = result
+        self.call = None  # it holds on to who watches it, so that only a collector would end both
 
     def leave(self) -> None:
         """Fail, since nobody waits for it any more, and tell what that may have cost."""

@@ -1,7 +1,9 @@
 """Many requests, a few at a time."""
 
 import asyncio
+import gc
 import tracemalloc
+import weakref
 
 import pytest
 from hypothesis import given
@@ -20,7 +22,9 @@ from seedream_async import (
     StorageError,
     Success,
 )
+from seedream_async._allowance import Allowance
 from seedream_async._fanout import SAVING_WIDTH, FanOut
+from seedream_async._spending import Purse
 
 pytestmark = pytest.mark.virtual_time
 
@@ -34,6 +38,18 @@ async def prepared():
 async def turns(number):
     for _ in range(number):
         await asyncio.sleep(0)
+
+
+class Call:
+    """A call that keeps what a fan-out asks of it."""
+
+    attempts = ()
+
+    def ask_before_sending(self, check):
+        self.check = check
+
+    def ask_before_resending(self, why_not):
+        self.why_not = why_not
 
 
 class Service:
@@ -101,6 +117,29 @@ async def test_await_gives_a_list_in_input_order():
     assert [result.request.prompt for result in results] == prompts(20)
     assert all(isinstance(result, Success) for result in results)
     assert sorted(service.saved) == list(range(20))
+
+
+async def test_what_is_done_is_gone():
+    """Nothing of a request that is done waits for the garbage collector: not even its call."""
+    calls = weakref.WeakSet()
+    service = Service()
+
+    async def generate(_, began):
+        call = Call()
+        calls.add(call)
+        began(call)
+        return RESPONSE
+
+    service.generate = generate
+    gc.disable()
+    try:
+        results = await service.fan_out(prompts(20), purse=Purse(Allowance(max_images=20), "m"))
+        left = len(calls)
+    finally:
+        gc.enable()
+
+    assert all(isinstance(result, Success) for result in results)
+    assert left == 0
 
 
 async def test_never_more_than_the_width():
