@@ -7,6 +7,7 @@ A problem is certain only if the catalogue is: see its `unsure`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from operator import attrgetter
 
 from attrs import frozen
 
@@ -18,8 +19,8 @@ from ._rules import Problem, is_size
 ASPECT = (1 / 16, 16)  # of an image of any model, width by height  [ark, live]
 # What is asked for with each field, in the catalogue's words.
 _FEATURES = {
-    "sequential_image_generation": "group",
     "stream": "stream",
+    "sequential_image_generation": "group",
     "tools": "web_search",
     "optimize_prompt_options": "optimize_modes",
     "seed": "seed",
@@ -27,6 +28,7 @@ _FEATURES = {
     "layer_decomposition": "layers",
     "background": "background",
 }
+_values_of = attrgetter(*[name for name in _FEATURES if name != "stream"])
 # Values that ask for what is done anyway. Some models refuse even these, if users are right.
 _DEFAULTS = ("disabled", "opaque")
 
@@ -56,8 +58,9 @@ def of_model(
 ) -> Iterator[Problem]:
     """What *model*, of *family*, does not take of *request*, but for the number of references."""
     case = _Case(request, model, family, stream)
-    for rule in (_of_size, _of_features, _of_mode, _of_format, _of_layers, _of_background):
-        yield from rule(case)
+    for field, rule in _RULES:
+        if field is None or getattr(request, field) is not None:
+            yield from rule(case)
     if family.needs_reference and not case.references:
         message = f"{model} only edits images; pass one as image"
         yield case.problem("image", "needs_reference", message)
@@ -87,7 +90,7 @@ def _unsure(family: Family | None) -> frozenset[str]:
 
 def _of_size(case: _Case) -> Iterator[Problem]:
     size, family = case.request.size, case.family
-    if size is None or not is_size(size):
+    if not is_size(size):
         return
     pixels = _sizes.pixels_of(size)
     in_pixels = family.default_size != "adaptive" and not case.layers
@@ -126,10 +129,12 @@ def _megapixels(one: int, other: int) -> tuple[str, str]:
 
 
 def _of_features(case: _Case) -> Iterator[Problem]:
-    for name, fact in _FEATURES.items():
-        value = case.stream if name == "stream" else getattr(case.request, name)
+    values = (case.stream, *_values_of(case.request))
+    for (name, fact), value in zip(_FEATURES.items(), values, strict=True):
+        if value is None or not _is_asked(value):
+            continue
         has = getattr(case.family, fact)
-        if has is None or has or not _is_asked(value):
+        if has is None or has:
             continue
         instead = "use generate()" if name == "stream" else "leave it out"
         message = f"{name} is not supported by {case.model}; {instead}{_or_another(fact)}"
@@ -157,7 +162,7 @@ def _of_mode(case: _Case) -> Iterator[Problem]:
 
 
 def _of_format(case: _Case) -> Iterator[Problem]:
-    if case.request.output_format is not None and len(case.family.output_formats) == 1:
+    if len(case.family.output_formats) == 1:
         only, other = case.family.output_formats[0], _catalog.DEFAULT_MODEL
         message = f"{case.model} only makes {only}; leave output_format out, or use {other}"
         yield case.problem("output_format", "output_formats", message)
@@ -178,3 +183,14 @@ def _of_background(case: _Case) -> Iterator[Problem]:
     if case.family.background_edits and case.references != 1:
         message = f'background="transparent" of {case.model} takes exactly 1 reference as image'
         yield case.problem("image", "background", f"{message}, not {case.references}")
+
+
+# What is a rule of one field asks nothing of a request without it.
+_RULES = (
+    ("size", _of_size),
+    (None, _of_features),
+    ("optimize_prompt_options", _of_mode),
+    ("output_format", _of_format),
+    ("layer_decomposition", _of_layers),
+    ("background", _of_background),
+)

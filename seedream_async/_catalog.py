@@ -285,4 +285,7 @@ FAMILIES = (
 
 def family_of(model: str) -> Family | None:
     """The family of *model*; nothing for one that is not listed, or an endpoint's `ep-…`."""
-    return next((family for family in FAMILIES if model in family.ids), None)
+    for family in FAMILIES:
+        if model in family.ids:
+            return family
+    return None

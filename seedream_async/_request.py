@@ -103,14 +103,18 @@ _OUR_HEADERS = {"authorization", "content-length", "content-type", "host", "tran
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
-def _check_mapping(_: Any, attribute: Any, value: Any) -> None:
-    if value is not None and not isinstance(value, Mapping):
-        problem = f"{attribute.name} must be a mapping, not {type(value).__name__}"
-        raise InvalidRequestError(problem, field=attribute.name)
+def _check_mapping(value: Any, name: str) -> None:
+    if not isinstance(value, Mapping):
+        raise InvalidRequestError(
+            f"{name} must be a mapping, not {type(value).__name__}", field=name
+        )
 
 
 def _check_extra_body(_: Any, __: Any, value: Mapping[str, Any] | None) -> None:
-    for name in value or ():
+    if value is None:
+        return
+    _check_mapping(value, "extra_body")
+    for name in value:
         if name in _NOT_EXTRA:
             raise InvalidRequestError(f"extra_body: {_NOT_EXTRA[name]}", field="extra_body")
     try:
@@ -120,7 +124,10 @@ def _check_extra_body(_: Any, __: Any, value: Mapping[str, Any] | None) -> None:
 
 
 def _check_extra_headers(_: Any, __: Any, value: Mapping[str, str] | None) -> None:
-    for name, text in (value or {}).items():
+    if value is None:
+        return
+    _check_mapping(value, "extra_headers")
+    for name, text in value.items():
         if str(name).lower() in _OUR_HEADERS:
             problem = f"{name} is set by the client"
         elif (
@@ -176,10 +183,10 @@ class GenerateRequest:
     background: Background | None = field(default=None, kw_only=True)
     layer_decomposition: bool | None = field(default=None, kw_only=True)
     extra_body: Mapping[str, Any] | None = field(
-        default=None, kw_only=True, validator=[_check_mapping, _check_extra_body], repr=False
+        default=None, kw_only=True, validator=_check_extra_body, repr=False
     )
     extra_headers: Mapping[str, str] | None = field(
-        default=None, kw_only=True, validator=[_check_mapping, _check_extra_headers], repr=False
+        default=None, kw_only=True, validator=_check_extra_headers, repr=False
     )
 
     @classmethod

@@ -7,9 +7,11 @@ A rule yields problems and raises nothing, whatever the types of what it is give
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
-from typing import Any, NamedTuple, get_args
+from functools import partial
+from operator import attrgetter
+from typing import Any, NamedTuple, TypeGuard, get_args
 
 from . import _catalog
 from ._request import (
@@ -53,16 +55,9 @@ class Problem(NamedTuple):
 
 def general(request: GenerateRequest) -> Iterator[Problem]:
     """Everything that is wrong with *request* whatever the model, but for its references."""
-    yield from _of_size(request.size)
-    for name, choices in _CHOICES.items():
-        yield from _of_choice(name, getattr(request, name), choices)
-    for name, limits in _RANGES.items():
-        yield from _of_number(name, getattr(request, name), *limits)
-    for name in _SWITCHES:
-        if not isinstance(value := getattr(request, name), bool | None):
-            yield Problem(name, f"{name} must be True or False, not {value!r}")
-    yield from _of_options(request.optimize_prompt_options)
-    yield from _of_tools(request.tools)
+    for name, value in zip(_RULES, _values_of(request), strict=True):
+        if value is not None:
+            yield from _RULES[name](name, value)
     if request.max_images is not None and request.sequential_image_generation != "auto":
         yield Problem(
             "max_images",
@@ -71,24 +66,24 @@ def general(request: GenerateRequest) -> Iterator[Problem]:
         )
 
 
-def is_size(size: object) -> bool:
+def is_size(size: object) -> TypeGuard[str]:
     """Whether *size* is one of any model, as far as its form tells."""
     return isinstance(size, str) and bool(
         TIER.fullmatch(size) or size in _WORDS or pixels_of(size) is not None
     )
 
 
-def _of_size(size: object) -> Iterator[Problem]:
-    if size is None or is_size(size):
+def _of_size(name: str, size: object) -> Iterator[Problem]:
+    if is_size(size):
         return
     problem = f"size must be like '2K' or '2048x2048', not {size!r}"
     if isinstance(size, str) and _RATIO.fullmatch(size):
         problem += f"; size_for({size!r}) gives one of that ratio"
-    yield Problem("size", problem)
+    yield Problem(name, problem)
 
 
 def _of_choice(name: str, value: object, choices: tuple[str, ...]) -> Iterator[Problem]:
-    if value is None or value in choices:
+    if value in choices:
         return
     problem = f"{name} must be one of {', '.join(choices)}, not {value!r}"
     for choice in get_close_matches(str(value).lower(), choices, n=1):
@@ -97,27 +92,39 @@ def _of_choice(name: str, value: object, choices: tuple[str, ...]) -> Iterator[P
 
 
 def _of_number(
-    name: str, value: object, kind: type[int | float], low: int, high: int
+    name: str, value: object, limits: tuple[type[int | float], int, int]
 ) -> Iterator[Problem]:
-    if value is None:
-        return
+    kind, low, high = limits
     fits = isinstance(value, int | kind) and not isinstance(value, bool)
     if not fits or not low <= value <= high:  # type: ignore[operator]
         yield Problem(name, f"{name} must be from {low} to {high}, not {value!r}")
 
 
-def _of_options(options: Any) -> Iterator[Problem]:
-    if isinstance(options, Mapping):
-        yield from _of_choice("optimize_prompt_options.mode", options.get("mode"), _MODES)
-    elif options is not None:
-        problem = "optimize_prompt_options must be like {'mode': 'fast'}"
-        yield Problem("optimize_prompt_options", f"{problem}, not {options!r}")
+def _of_switch(name: str, value: object) -> Iterator[Problem]:
+    if not isinstance(value, bool):
+        yield Problem(name, f"{name} must be True or False, not {value!r}")
 
 
-def _of_tools(tools: Any) -> Iterator[Problem]:
-    if tools is None:
-        return
+def _of_options(name: str, options: object) -> Iterator[Problem]:
+    if not isinstance(options, Mapping):
+        yield Problem(name, f"{name} must be like {{'mode': 'fast'}}, not {options!r}")
+    elif (mode := options.get("mode")) is not None:
+        yield from _of_choice(f"{name}.mode", mode, _MODES)
+
+
+def _of_tools(name: str, tools: Any) -> Iterator[Problem]:
     if not isinstance(tools, list | tuple) or not all(
         isinstance(tool, Mapping) and tool.get("type") in _TOOLS for tool in tools
     ):
-        yield Problem("tools", f"tools must be like [{{'type': 'web_search'}}], not {tools!r}")
+        yield Problem(name, f"{name} must be like [{{'type': 'web_search'}}], not {tools!r}")
+
+
+_RULES: dict[str, Callable[[str, Any], Iterator[Problem]]] = {
+    "size": _of_size,
+    **{name: partial(_of_choice, choices=choices) for name, choices in _CHOICES.items()},
+    **{name: partial(_of_number, limits=limits) for name, limits in _RANGES.items()},
+    **dict.fromkeys(_SWITCHES, _of_switch),
+    "optimize_prompt_options": _of_options,
+    "tools": _of_tools,
+}
+_values_of = attrgetter(*_RULES)
