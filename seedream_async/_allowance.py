@@ -109,11 +109,12 @@ def most_of(
     The most that *request* may make and, if *priced*, cost. Raises `InvalidRequestError` if there
     is no price of the model.
     """
-    images = _estimate.most_images(request, request.model or model)
+    name = request.model or model
+    images = _estimate.most_images(request, name)
     if not priced:
         return Spend(images)
-    cost = _estimate.estimate(request, model=model, price=price)
-    per_image = cost.amount[1] / cost.images[1]  # extra_body may make more than the estimate knows
+    # For each: extra_body may make more than the estimate knows.
+    per_image = _estimate.most_per_image(request, name, price)
     return Spend(images, math.ceil(round(per_image * images * _MICRO, 3)))
 
 
@@ -123,9 +124,9 @@ def came_of(most: Spend, attempts: Sequence[Attempt], response: ImagesResponse |
 
     Each of its *attempts* whose outcome is unknown, or was no good, counts as *most*.
     """
-    doubtful = sum(attempt.fate in _MAY_COST for attempt in attempts)
+    doubtful = [attempt for attempt in attempts if attempt.fate in _MAY_COST]
     if response is None:
-        return most.times(doubtful)
+        return most.times(len(doubtful))
     generated = response.usage.generated_images if response.usage else 0
     made = most.share(max(generated, len(response.images)))
-    return made + most.times(max(doubtful - 1, 0))
+    return made + most.times(len(doubtful) - 1) if len(doubtful) > 1 else made

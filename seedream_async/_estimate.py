@@ -49,17 +49,25 @@ def estimate(
     """
     name = request.model or model or _catalog.DEFAULT_MODEL
     family = _catalog.family_of(name)
-    images = _images_of(request, family)
-    prices = _prices_of(request, family) if price is None else [_as_price(price)]
-    if not prices:
-        problem = f'no price of {name} is known; pass price, such as price=(0.03, "USD")'
-        raise InvalidRequestError(problem, field="price")
+    images, prices = _images_of(request, family), _known_prices(request, name, family, price)
     return Estimate(
         images=images,
-        amount=_amount_of(images, prices, len(request.image or ())),
+        amount=(
+            round(images[0] * min(price.amount for price in prices), 6),
+            _most_amount(images[1], prices, request),
+        ),
         currency=prices[0].currency,
         source="; ".join(dict.fromkeys(map(_source_of, prices))),
     )
+
+
+def most_per_image(
+    request: GenerateRequest, model: str, price: Price | tuple[float, str] | None
+) -> float:
+    """As `estimate`: the most that *request* to *model* may cost, for each of its images."""
+    family = _catalog.family_of(model)
+    images, prices = _images_of(request, family), _known_prices(request, model, family, price)
+    return _most_amount(images[1], prices, request) / images[1]
 
 
 def currency_of(model: str, price: Price | tuple[float, str] | None = None) -> str | None:
@@ -78,14 +86,13 @@ def most_images(request: GenerateRequest, model: str) -> int:
     return _images_of(request, family)[1]
 
 
-def _amount_of(
-    images: tuple[int, int], prices: Sequence[Price], references: int
-) -> tuple[float, float]:
-    amounts = [price.amount for price in prices]
-    # Not all who sell ask for it: only the most has it.
-    extra = max(price.per_reference * (references - price.free_references) for price in prices)
-    most = images[1] * max(amounts) + max(extra, 0)
-    return round(images[0] * min(amounts), 6), round(most, 6)
+def _most_amount(images: int, prices: Sequence[Price], request: GenerateRequest) -> float:
+    most = images * max([price.amount for price in prices])
+    if request.image:
+        # Not all who sell ask for it: only the most has it.
+        extra = [p.per_reference * (len(request.image) - p.free_references) for p in prices]
+        most += max(*extra, 0)
+    return round(most, 6)
 
 
 def _images_of(request: GenerateRequest, family: Family | None) -> tuple[int, int]:
@@ -100,6 +107,19 @@ def _images_of(request: GenerateRequest, family: Family | None) -> tuple[int, in
 def _most_layers(family: Family | None) -> int:
     """The most images of a picture in layers: its base, and the layers."""
     return 1 + (family.most_layers if family else MAX_LAYERS)
+
+
+def _known_prices(
+    request: GenerateRequest,
+    name: str,
+    family: Family | None,
+    price: Price | tuple[float, str] | None,
+) -> Sequence[Price]:
+    prices = _prices_of(request, family) if price is None else (_as_price(price),)
+    if not prices:
+        problem = f'no price of {name} is known; pass price, such as price=(0.03, "USD")'
+        raise InvalidRequestError(problem, field="price")
+    return prices
 
 
 def _prices_of(request: GenerateRequest, family: Family | None) -> Sequence[Price]:

@@ -120,12 +120,12 @@ class ImagesResponse:
     @property
     def images(self) -> tuple[Image, ...]:
         """The images that were made."""
-        return tuple(image for image in self.data if image.error is None)
+        return tuple([image for image in self.data if image.error is None])
 
     @property
     def failures(self) -> tuple[Image, ...]:
         """The items that hold an error instead of an image."""
-        return tuple(image for image in self.data if image.error is not None)
+        return tuple([image for image in self.data if image.error is not None])
 
 
 @frozen(kw_only=True)

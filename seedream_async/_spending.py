@@ -88,7 +88,9 @@ class Purse:
     def count(
         self, request: GenerateRequest, attempts: Sequence[Attempt], response: ImagesResponse | None
     ) -> None:
-        """Count what came of *request*, for which nothing was held."""
+        """Count what came of *request*, for which nothing was held, if a price is known."""
+        if self.currency is None:
+            return
         self._counted += came_of(self._most_of(request), attempts, response)
 
     @property

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from itertools import islice
-from typing import Any, TypeVar
-
-from attrs import evolve, fields
-from cattrs import Converter, transform_error
-from cattrs.gen import make_dict_structure_fn
+from operator import attrgetter
+from typing import Any
 
 from ._errors import APIError, APIResponseValidationError
 from ._http import MOST_OF_ANSWER, MOST_OF_REFUSAL, Answer, Asked, Piece
@@ -31,17 +28,16 @@ from ._models import (
     StreamCompleted,
     StreamEvent,
     UnknownEvent,
-    Usage,
 )
 from ._refusals import concealed, excerpt, kind_of, refusal, request_id_of
 from ._request import GenerateRequest
 from ._sse import ServerSentEvent
-
-_T = TypeVar("_T")
+from ._structuring import NotUnderstood, structured, structured_response
 
 _BASE64_IMAGE = 96 * 1024 * 1024  # 4096 x 4096 pixels of 4 bytes, not compressed, in base64
 _MOST_LINKS = 100  # layers of one picture
 _LINK = re.compile(rb'"url"\s*:\s*("https?:[^"\s]{1,16384}")')
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _SENT_AS_IS = (
     "size",
     "response_format",
@@ -56,6 +52,7 @@ _SENT_AS_IS = (
     "background",
     "layer_decomposition",
 )
+_values_of = attrgetter(*_SENT_AS_IS)
 
 
 def build(
@@ -73,15 +70,14 @@ def build(
     body: dict[str, Any] = {"model": request.model or model}
     if request.prompt:
         body["prompt"] = request.prompt
-    for name in _SENT_AS_IS:
-        if (value := getattr(request, name)) is not None:
-            body[name] = value
+    values = zip(_SENT_AS_IS, _values_of(request), strict=True)
+    body.update({name: value for name, value in values if value is not None})
     if request.max_images is not None:
         body["sequential_image_generation_options"] = {"max_images": request.max_images}
     if stream:
         body["stream"] = True
     body.update(request.extra_body or {})
-    head = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    head = _encode(body).encode()
     if not references or "image" in body:
         return (head,)
     pieces: list[Piece] = [head[:-1] + b',"image":[']
@@ -122,7 +118,7 @@ def parse(
         for index, image in enumerate(response.data)
         if image.url or image.b64_json or index in elsewhere
     ]
-    if any(image.error is None for image in there):
+    if None in [image.error for image in there]:
         return response
     if there:
         problem = "an error in the place of an image that it has"
@@ -184,13 +180,13 @@ def _known_event(kind: str, payload: dict[str, Any], index: int) -> StreamEvent:
     about = {name: payload[name] for name in payload.keys() - _ENVELOPE}
     match kind.removeprefix("image_generation."):
         case "partial_succeeded":
-            image = _converter.structure(about, Image)
+            image = structured(about, Image)
             return ImageSucceeded(index=int(index), image=image)
         case "partial_failed":
-            error = _converter.structure(about["error"], ImageError)
+            error = structured(about["error"], ImageError)
             return ImageFailed(index=int(index), error=error)
         case "completed":
-            return _converter.structure(
+            return structured(
                 {**about, **{name: payload.get(name) for name in ("model", "created")}},
                 StreamCompleted,
             )
@@ -207,7 +203,7 @@ def parse_models(answer: Answer, asked: Asked, now: datetime) -> tuple[ModelInfo
     if answer.status != 200:
         raise refusal(answer, payload, asked, now)
     try:
-        return _converter.structure(payload["data"], tuple[ModelInfo, ...])
+        return tuple(structured(item, ModelInfo) for item in payload["data"])
     except Exception:  # noqa: BLE001  cattrs groups whatever its hooks raise
         error = _invalid(answer, "no list of models", asked)
     error.possibly_billed = False
@@ -216,22 +212,21 @@ def parse_models(answer: Answer, asked: Asked, now: datetime) -> tuple[ModelInfo
 
 def _decoded(body: bytes) -> Any:
     try:
-        with suppress(UnicodeDecodeError):
-            return json.loads(body)
-        # A bad byte in one place makes the links in the others no worse.
-        return json.loads(body.decode("utf-8-sig", "replace"))
+        return json.loads(body)
+    except UnicodeDecodeError:
+        pass  # a bad byte in one place makes the links in the others no worse
     except (ValueError, RecursionError):
         return None
+    with suppress(ValueError, RecursionError):
+        return json.loads(body.decode("utf-8-sig", "replace"))
+    return None
 
 
 def _structured(answer: Answer, payload: dict[str, Any], asked: Asked) -> ImagesResponse:
-    given = {"created": payload.get("created_at"), **payload}
     try:
-        response = _converter.structure(given, ImagesResponse)
-    except Exception as exc:  # noqa: BLE001  cattrs groups whatever its hooks raise
-        problem = "; ".join(transform_error(exc))
-    else:
-        return evolve(response, request_id=request_id_of(answer), raw=payload)
+        return structured_response(payload, request_id_of(answer))
+    except NotUnderstood as exc:
+        problem = str(exc)
     raise _invalid(answer, problem, asked, _salvaged(answer, payload))
 
 
@@ -240,7 +235,7 @@ def _salvaged(answer: Answer, payload: dict[str, Any]) -> ImagesResponse:
     images = []
     for item in payload["data"] if isinstance(payload.get("data"), list) else ():
         with suppress(Exception):  # what cannot be kept is in `raw`
-            images.append(_converter.structure(item, Image))
+            images.append(structured(item, Image))
     return ImagesResponse(data=tuple(images), request_id=request_id_of(answer), raw=payload)
 
 
@@ -266,48 +261,3 @@ def _invalid(
         body=excerpt(answer.body, asked.secrets),
         response=response,
     )
-
-
-def _known_fields(cls: type[_T], without: str = "") -> Callable[[Any, Any], _T]:
-    """Structure *cls*, with nulls taken for absent and unknown fields kept in `extra`."""
-    known = {attribute.name for attribute in fields(cls)} - {"extra", *without.split()}  # type: ignore[arg-type]
-    structure = make_dict_structure_fn(cls, _converter)
-
-    def hook(value: Any, _: Any) -> _T:
-        if not isinstance(value, dict):
-            raise TypeError("an object is expected")
-        # An error that says nothing is none: the image beside it is paid for.
-        hollow = ("error",) if not value.get("error") else ()
-        given = {
-            name: item for name, item in value.items() if item is not None and name not in hollow
-        }
-        extra = {name: item for name, item in given.items() if name not in known}
-        return structure(
-            {name: given[name] for name in known & given.keys()} | {"extra": extra}, cls
-        )
-
-    return hook
-
-
-def _structure_text(value: Any, _: Any) -> str:
-    if not isinstance(value, str | int | float):
-        raise TypeError("text is expected")
-    return str(value)
-
-
-_converter = Converter()
-_converter.register_structure_hook(str, _structure_text)
-_structure_image_error = _known_fields(ImageError)
-_converter.register_structure_hook(
-    ImageError,
-    lambda value, kind: (
-        ImageError(message=value) if isinstance(value, str) else _structure_image_error(value, kind)
-    ),
-)
-_converter.register_structure_hook(Image, _known_fields(Image))
-_converter.register_structure_hook(Usage, _known_fields(Usage))
-_converter.register_structure_hook(ModelInfo, _known_fields(ModelInfo))
-_converter.register_structure_hook(StreamCompleted, _known_fields(StreamCompleted))
-_converter.register_structure_hook(
-    ImagesResponse, _known_fields(ImagesResponse, without="files attempts request_id raw")
-)

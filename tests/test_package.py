@@ -31,7 +31,8 @@ LAYERS = (
         *("_catalog", "_links", "_sniff", "_limits"),
     },
     {
-        *("_wire", "_sse", "_retry", "_refusals", "_meanings", "_doubt", "_diagnosis"),
+        *("_wire", "_structuring", "_sse", "_retry", "_refusals", "_meanings", "_doubt"),
+        "_diagnosis",
         *("_addresses", "_base64", "_inline_images", "_escapes", "_crc64", "_names", "_templates"),
         *("_sizes", "_rules", "_capabilities", "_validate", "_estimate", "_allowance", "_errand"),
         "_pace",
@@ -101,7 +102,7 @@ OWNERS = {
     "aiohttp": TRANSPORTS,
     "yarl": TRANSPORTS,
     "tenacity": {"_retry"},
-    "cattrs": {"_wire"},
+    "cattrs": {"_structuring"},
     "PIL": {"_sources"},
     "fastcrc": {"_crc64"},
     "pybase64": {"_base64"},
