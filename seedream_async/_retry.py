@@ -1,6 +1,8 @@
 """
 Whether to try again and when, as plain functions; and the one loop that obeys them.
 
+That loop is asked only when the first attempt has failed: most calls need no second one.
+
 A paid request is sent again only if it never left, or if the service refused it. That is what
 `APIError.retryable` says; only who opts in to being billed twice has an unknown outcome repeated.
 """
@@ -183,7 +185,23 @@ class _Course:
         self._remaining = remaining
         self._jitter = jitter
         self._on_retry = on_retry
-        self.ending = ""
+        self._ending = ""
+
+    def retrying(self, sleep: Callable[[float], Awaitable[None]]) -> AsyncRetrying:
+        # An AsyncRetrying carries the state of one call: never share it.
+        return AsyncRetrying(
+            retry=retry_if_exception(self.retry),
+            wait=self.wait,
+            stop=self.stop,
+            before_sleep=self.before_sleep,
+            sleep=sleep,
+            reraise=True,
+        )
+
+    def note(self, error: SeedreamError, attempts: int) -> None:
+        """Tell on *error* that it ended the course."""
+        if attempts > 1 or self._ending:
+            error.add_note(f"gave up after attempt {attempts}" + self._ending)
 
     def retry(self, error: BaseException) -> bool:
         return should_retry(error, self._policy)
@@ -203,7 +221,7 @@ class _Course:
             ending = self._why_not(_error_of(state))
         if ending is None and not self._budget.take():
             ending = "the retries that Limits allows are used up, as too little succeeds"
-        self.ending = f": {ending}" if ending else ""
+        self._ending = f": {ending}" if ending else ""
         return ending is not None
 
     def before_sleep(self, state: RetryCallState) -> None:
@@ -228,26 +246,26 @@ async def run(
     told the number of the failed attempt, its error, and the wait that follows. *why_not* has the
     last word on an attempt that nothing else forbids: what it gives is why there is none.
     """
+    failed: list[SeedreamError] = []
+    try:
+        result = await attempt()
+    except SeedreamError as error:
+        failed.append(error)
+    else:
+        budget.give()
+        return result
     course = _Course(
         policy, budget, remaining=remaining, jitter=jitter, on_retry=on_retry, why_not=why_not
     )
-    # An AsyncRetrying carries the state of one call: never share it.
-    retrying = AsyncRetrying(
-        retry=retry_if_exception(course.retry),
-        wait=course.wait,
-        stop=course.stop,
-        before_sleep=course.before_sleep,
-        sleep=sleep,
-        reraise=True,
-    )
+    retrying = course.retrying(sleep)
     try:
         async for turn in retrying:
             with turn:
+                if failed:
+                    raise failed.pop()
                 result = await attempt()
     except SeedreamError as error:
-        attempts = retrying.statistics["attempt_number"]
-        if attempts > 1 or course.ending:
-            error.add_note(f"gave up after attempt {attempts}" + course.ending)
+        course.note(error, retrying.statistics["attempt_number"])
         raise
     budget.give()
     return result
