@@ -30,9 +30,10 @@ MOST_OF_ANSWER = 8 * 1024 * 1024  # bytes without its images: 10 KB are usual
 @frozen
 class Answer:
     """
-    What came back, *elapsed* seconds after the request began: *headers* have lower-case names.
+    What came back, *elapsed* seconds after the request began.
 
-    *body* is whole, save for a refusal of more than 64 KiB.
+    *headers* are found by their names in lower case. *body* is whole, save for a refusal of more
+    than 64 KiB.
     """
 
     status: int

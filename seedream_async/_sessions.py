@@ -15,6 +15,8 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 
+from ._sockets import can_tell_news, has_news
+
 # Seconds after which a connection is not used again. The far side may close an idle one at the
 # moment of use; the shortest common limits of servers are 2 s (gunicorn) and 5 s (Node).
 FRESH = 1.0
@@ -95,6 +97,7 @@ async def notice_closed_connections() -> None:
     """
     Let the loop see which idle connections were closed meanwhile, so that none of them is used.
 
+    That is for sessions whose connector does not, or cannot, look by itself.
     One turn finds out that there is something to read, the next one reads that it is the end.
     """
     for _ in range(_TURNS):
@@ -104,7 +107,8 @@ async def notice_closed_connections() -> None:
 class SilentConnector(aiohttp.TCPConnector):
     """
     Hands out no connection on which the far side spoke while nobody had asked it anything: aiohttp
-    would take what it said for the answer to the next request.
+    would take what it said for the answer to the next request. Nor one of which the end has
+    arrived: it looks at the socket at the moment of use, as the loop may not have had the time.
 
     If *cautious*, it hands out none a second time, either, before it has seen one that the far side
     left open for `PROOF` seconds: some close them without a word as soon as they have answered, and
@@ -126,12 +130,14 @@ class SilentConnector(aiohttp.TCPConnector):
             protocol = connection.protocol
             assert protocol is not None  # noqa: S101  as nobody has given it back yet
             used = protocol in self._used
-            self._used.add(protocol)
-            if protocol.should_close:
+            if protocol.should_close or (used and _has_news(protocol)):
                 connection.close()
                 if not used:
                     raise aiohttp.ClientConnectionError("the far side spoke first")
-            elif not used or self._proven:
+            elif not used:
+                self._used.add(protocol)
+                return connection
+            elif self._proven:
                 return connection
             else:
                 self._watch(connection)
@@ -158,6 +164,12 @@ class SilentConnector(aiohttp.TCPConnector):
         watched = self._watched
         self._proven = watched is not None and is_silent(watched)
         self.stop_watching()
+
+
+def _has_news(protocol: ResponseHandler) -> bool:
+    """Whether something arrived on an idle connection, even if the loop has yet to see it."""
+    assert protocol.transport is not None  # noqa: S101  as nobody has closed it
+    return can_tell_news() and has_news(protocol.transport.get_extra_info("socket"))
 
 
 def is_silent(connection: Connection) -> bool:

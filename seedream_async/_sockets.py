@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import select
 import socket
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from ._addresses import is_public
 
@@ -34,6 +35,24 @@ def alive_socket(address: AddrInfo) -> socket.socket:
             if hasattr(socket, name):
                 made.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), seconds)
     return made
+
+
+class Readable(Protocol):
+    """A socket, or what stands for one in a transport."""
+
+    def fileno(self) -> int: ...
+
+
+def can_tell_news() -> bool:
+    """Whether `has_news` is of use: on Windows the loop may have taken what arrived already."""
+    return hasattr(select, "poll")
+
+
+def has_news(connected: Readable) -> bool:
+    """Whether something has arrived that nobody has read yet, be it only the end."""
+    poll = select.poll()
+    poll.register(connected, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def outward_socket(address: AddrInfo) -> socket.socket:

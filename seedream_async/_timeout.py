@@ -10,7 +10,7 @@ calls itself a member of `seedream_async`.
 import math
 from typing import Any, Literal, TypeAlias
 
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 from ._errors import InvalidRequestError
 
@@ -55,7 +55,13 @@ class Bounds:
 
     def after(self, spent: float) -> "Bounds":
         """The same when *spent* seconds of the call are over."""
-        return evolve(self, spent=spent)
+        return Bounds(
+            total=self.total,
+            attempt=self.attempt,
+            connect=self.connect,
+            read=self.read,
+            spent=spent,
+        )
 
 
 def _check_limit(_: Any, attribute: Any, value: Any) -> None:

@@ -7,8 +7,8 @@ No aiohttp exception gets out: those print keys and links.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 import aiohttp
@@ -26,7 +26,7 @@ from ._errors import (
 from ._http import MOST_OF_ANSWER, MOST_OF_REFUSAL, Answer, Piece
 from ._refusals import request_id_of
 from ._sessions import Lifetime, OwnSession, SilentConnector, notice_closed_connections
-from ._sockets import alive_socket
+from ._sockets import alive_socket, can_tell_news
 from ._timeout import Bounds
 from ._trouble import HEADERS, TROUBLE, client_timeout, describe
 
@@ -49,15 +49,14 @@ class ApiTransport:
         lifetime: Lifetime,
     ) -> None:
         self._base_url = base_url
-        self._key = key
+        self._key = {"Authorization": f"Bearer {key}"}
         self._lent = session
         self._lifetime = lifetime
         self._own = OwnSession(_make_session)
         self.aclose = self._own.aclose
         self.abandon = self._own.abandon
 
-    @contextlib.asynccontextmanager
-    async def open(
+    def open(
         self,
         method: str,
         path: str,
@@ -66,35 +65,38 @@ class ApiTransport:
         bounds: Bounds,
         headers: Mapping[str, str] | None = None,
         on_sent: Callable[[], object] = lambda: None,
-    ) -> AsyncIterator[ApiStream]:
+    ) -> _Opening:
         """
-        Send one request, and give access to whatever is answered.
+        Send one request, and give access to whatever is answered: `async with`.
 
         *on_sent* is called when the request is handed to a connection. Raises
         `APIConnectionError` if nothing left, `OutcomeUnknownError` if the request left and no whole
         answer came back, and `RuntimeError` after the end of the client.
         """
-        await notice_closed_connections()
-        session = self._session()
-        exchange = _Exchange(RequestBody(pieces, on_sent) if pieces else None, bounds)
+        body = RequestBody(pieces, on_sent) if pieces else None
+        return _Opening(partial(self._begin, method, path, _Exchange(body, bounds), headers))
+
+    async def _begin(
+        self, method: str, path: str, exchange: _Exchange, headers: Mapping[str, str] | None
+    ) -> ApiStream:
+        session = await self._session()
         response = await exchange.guard(
             session.request(
                 method,
                 yarl.URL(self._base_url + path, encoded=True),
                 data=exchange.body,
-                headers={**HEADERS, **(headers or {}), "Authorization": f"Bearer {self._key}"},
-                timeout=client_timeout(bounds),
+                headers={**HEADERS, **(headers or {}), **self._key},
+                timeout=client_timeout(exchange.bounds),
                 allow_redirects=False,
                 raise_for_status=False,
             )
         )
         exchange.check_asked(response)
-        try:
-            yield ApiStream(response, exchange)
-        finally:
-            response.close()  # one that was read to its end has given its connection back
+        return ApiStream(response, exchange)
 
-    def _session(self) -> aiohttp.ClientSession:
+    async def _session(self) -> aiohttp.ClientSession:
+        if self._lent is not None or not can_tell_news():
+            await notice_closed_connections()
         self._lifetime.check()
         if self._lent is None:
             return self._own.get()
@@ -120,6 +122,22 @@ class ApiTransport:
             return await stream.read(most_bytes)
 
 
+class _Opening:
+    """One request, sent when the block begins; what is not read of its answer ends with it."""
+
+    __slots__ = ("_begin", "_stream")
+
+    def __init__(self, begin: Callable[[], Awaitable[ApiStream]]) -> None:
+        self._begin = begin
+
+    async def __aenter__(self) -> ApiStream:
+        self._stream = await self._begin()
+        return self._stream
+
+    async def __aexit__(self, *_: object) -> None:
+        self._stream.close()
+
+
 class ApiStream:
     """An answer of the API that is still arriving."""
 
@@ -127,9 +145,11 @@ class ApiStream:
         self._response = response
         self._exchange = exchange
         self.status: int = response.status
-        self.headers: Mapping[str, str] = {
-            name.lower(): value for name, value in response.headers.items()
-        }
+        self.headers: Mapping[str, str] = response.headers
+
+    def close(self) -> None:
+        """Close the connection, unless the answer was read to its end, which has given it back."""
+        self._response.close()
 
     def note_arrived(self, images: int) -> None:
         """So many *images* have come of it, as who reads it knows; errors tell."""
@@ -154,7 +174,7 @@ class ApiStream:
         """
         chunks: list[bytes] = []
         length = 0
-        async for chunk in self.iter_any():
+        while chunk := await self._more():
             chunks.append(chunk)
             length += len(chunk)
             if self.status >= 300 and length >= MOST_OF_REFUSAL:
@@ -179,8 +199,12 @@ class ApiStream:
 
     async def iter_any(self) -> AsyncGenerator[bytes, None]:
         """The bytes of the body, as they arrive."""
-        while chunk := await self._exchange.guard(self._response.content.readany()):
+        while chunk := await self._more():
             yield chunk
+
+    async def _more(self) -> bytes:
+        content = self._response.content
+        return b"" if content.at_eof() else await self._exchange.guard(content.readany())
 
 
 class _Exchange:
@@ -190,7 +214,7 @@ class _Exchange:
         self.body = body
         self.answered: bool = False
         self.arrived: int = 0
-        self._bounds = bounds
+        self.bounds = bounds
         self._now = asyncio.get_running_loop().time
         self._start = self._now()
 
@@ -218,7 +242,7 @@ class _Exchange:
         raise self._error(trouble)
 
     def _error(self, trouble: Exception) -> SeedreamError:
-        what = describe(trouble, self._bounds, self._phase())
+        what = describe(trouble, self.bounds, self._phase())
         if self.body is None:  # nothing that could be billed
             return APIConnectionError(f"{what}. {_cure(trouble)}", retryable=_is_transient(trouble))
         if self.body.broken:

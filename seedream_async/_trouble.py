@@ -17,8 +17,12 @@ HEADERS = {"User-Agent": f"seedream-async/{__version__}"}
 
 
 def client_timeout(bounds: Bounds) -> aiohttp.ClientTimeout:
+    whole, read = bounds.whole, bounds.read
     return aiohttp.ClientTimeout(
-        total=_limit(bounds.whole), connect=_limit(bounds.connect), sock_read=_limit(bounds.read)
+        total=_limit(whole),
+        connect=_limit(bounds.connect),
+        # A silence that outlasts the attempt needs no timer of its own at every read.
+        sock_read=None if read >= whole else read,
     )
 
 

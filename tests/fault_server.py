@@ -83,11 +83,14 @@ class FaultServer:
         """
         Let *steps* strike the connections that no request is on.
 
-        The event loop has no turn after a close, so that the client cannot have noticed it yet.
+        The event loop has no turn after a close, so that the client cannot have noticed it yet;
+        a reset is sent in the turn that closes the socket, and no turn follows.
         """
         for writer in tuple(self._idle):
             for step in steps:
                 await self._play(step, None, writer)
+            if Do.RESET in steps:
+                await asyncio.sleep(0)
             if Do.CLOSE in steps:
                 writer.get_extra_info("socket").shutdown(socket.SHUT_WR)
 

@@ -252,6 +252,18 @@ async def test_an_end_that_nobody_has_read_yet(service, clock, patient):
     assert [far.posts for far in service.accepted] == [1, 1]
 
 
+async def test_an_end_where_sockets_cannot_be_asked(service, clock, patient, monkeypatch):
+    """On Windows, which has no poll, the loop is given the turns to see an end."""
+    monkeypatch.delattr("select.poll")
+    clock.now += 1.001
+    await patient.generate("a cat")
+    service.accepted[0].transport.get_extra_info("socket").shutdown(socket.SHUT_WR)
+
+    await patient.generate("a dog")
+
+    assert [far.posts for far in service.accepted] == [1, 1]
+
+
 async def test_something_unasked_on_an_idle_connection(service):
     """Over a lent session too, what was said unasked is not taken for an answer."""
     async with aiohttp.ClientSession() as lent, AsyncSeedream(session=lent, retry=NEVER) as client:

@@ -6,7 +6,7 @@ import socket
 import aiohttp
 import pytest
 
-from seedream_async._sockets import alive_socket
+from seedream_async._sockets import alive_socket, has_news
 
 OPTIONS = ("TCP_KEEPIDLE", "TCP_KEEPALIVE", "TCP_KEEPINTVL")
 IPV4 = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", 80))
@@ -89,3 +89,23 @@ def test_a_platform_that_refuses_the_options(monkeypatch):
     with alive_socket(IPV4) as made:
         assert is_kept_alive(made)
     assert refused
+
+
+@pytest.mark.parametrize(
+    "happen",
+    [
+        pytest.param(lambda far: far.send(b"x"), id="bytes"),
+        pytest.param(lambda far: far.shutdown(socket.SHUT_WR), id="the end"),
+        pytest.param(lambda far: far.close(), id="hung up"),
+    ],
+)
+def test_news_are_seen_without_being_read(happen):
+    """Whatever has arrived on a socket can be told, as often as one asks."""
+    near, far = socket.socketpair()
+    with near, far:
+        assert not has_news(near)
+
+        happen(far)
+
+        assert has_news(near)
+        assert has_news(near)
