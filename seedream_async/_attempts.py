@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from ._doubt import outcome_unknown
 from ._errors import (
@@ -28,9 +28,16 @@ _T = TypeVar("_T")
 
 
 class Call:
-    """One call and its attempts. *images* have come of it; if *unfinished*, more may have."""
+    """
+    One call and its attempts: `async with`.
 
-    def __init__(self, number: int, model: str, report: Callable[[Event], None]) -> None:
+    *images* have come of it; if *unfinished*, more may have. If *quiet*, *report* is told only of
+    what went wrong.
+    """
+
+    def __init__(
+        self, number: int, model: str, report: Callable[[Event], None], *, quiet: bool = False
+    ) -> None:
         self.attempts: tuple[Attempt, ...] = ()
         self.images = 0
         self.unfinished = False
@@ -42,6 +49,13 @@ class Call:
         self._now = asyncio.get_running_loop().time
         self._start = self._now()
         self._sent = False
+        self._quiet = quiet
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, _: object, failure: BaseException | None, __: object) -> None:
+        self.ended(failure)
 
     def start_clock(self) -> None:
         """Begin now: what was waited until here is nobody's time-out."""
@@ -58,7 +72,8 @@ class Call:
     async def attempt(self, send: Callable[[], Awaitable[_T]]) -> _T:
         """Make one attempt, and tell of it. Cancellation passes."""
         number, start = len(self.attempts) + 1, self._now()
-        self._report(AttemptStarted(call=self._number, attempt=number, model=self._model))
+        if not self._quiet:
+            self._report(AttemptStarted(call=self._number, attempt=number, model=self._model))
         self._sent = False
         failure: BaseException | None = None
         try:
@@ -70,6 +85,10 @@ class Call:
         finally:
             result = _result_of(failure, self._now() - start, sent=self._sent)
             self.attempts += (result,)
+            self._attempt_ended(number, result)
+
+    def _attempt_ended(self, number: int, result: Attempt) -> None:
+        if not self._quiet:
             self._report(
                 AttemptEnded(call=self._number, attempt=number, model=self._model, result=result)
             )
@@ -109,7 +128,13 @@ class Call:
 
     def ended(self, failure: BaseException | None) -> None:
         """Tell that the call is over."""
-        doubtful = self.unfinished or any(item.fate == "unknown" for item in self.attempts)
+        doubtful = (
+            self.unfinished
+            or "unknown" in [attempt.fate for attempt in self.attempts]
+            or getattr(failure, "possibly_billed", False)
+        )
+        if self._quiet and not doubtful:
+            return
         self._report(
             CallEnded(
                 call=self._number,
@@ -118,7 +143,7 @@ class Call:
                 elapsed=self.elapsed(),
                 attempts=self.attempts,
                 error=None if failure is None else type(failure).__name__,
-                possibly_billed=doubtful or getattr(failure, "possibly_billed", False),
+                possibly_billed=doubtful,
             )
         )
 
@@ -142,18 +167,20 @@ def reason_of(error: Exception) -> str:
 
 
 def _result_of(failure: BaseException | None, elapsed: float, *, sent: bool) -> Attempt:
+    if failure is None:
+        return Attempt(fate="answered", elapsed=elapsed)
     return Attempt(
         fate=_fate_of(failure, sent=sent),
         elapsed=elapsed,
-        error=None if failure is None else type(failure).__name__,
+        error=type(failure).__name__,
         status_code=getattr(failure, "status_code", None),
         request_id=getattr(failure, "request_id", None),
     )
 
 
-def _fate_of(failure: BaseException | None, *, sent: bool) -> Fate:
+def _fate_of(failure: BaseException, *, sent: bool) -> Fate:
     match failure:
-        case None | APIResponseValidationError():
+        case APIResponseValidationError():
             return "answered"
         case APIStatusError():
             return "refused"

@@ -1,11 +1,13 @@
-"""What every call does: check, build, take a slot, send, read, and try again where that is free."""
+"""What every call does: take a slot, send, read, and try again where that is free."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from functools import partial
@@ -13,21 +15,21 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from attrs import evolve, frozen
 
-from . import _catalog, _estimate, _retry, _validate, _wire
+from . import _retry, _wire
 from ._allowance import Allowance
 from ._attempts import Call
-from ._http import Asked, Piece
+from ._http import Asked
 from ._later import Later
 from ._limits import Stats
 from ._models import ImagesResponse, ModelInfo
-from ._references import References
+from ._preparing import Prepared, Preparing
 from ._reporting import Reporter
-from ._request import GenerateRequest
 from ._retry import RetryPolicy
 from ._spending import Purse
 from ._timeout import Bounds, Timeout
 from ._traffic import Traffic, Turn
 from ._transport import ApiStream, ApiTransport
+from ._validate import Validation
 
 if TYPE_CHECKING:
     from . import _streaming
@@ -36,17 +38,6 @@ else:
 
 _T = TypeVar("_T")
 _PATH = "/images/generations"
-
-
-@frozen
-class Prepared:
-    """A request that is ready to be sent."""
-
-    request: GenerateRequest
-    model: str
-    pieces: tuple[Piece, ...]
-    headers: Mapping[str, str] | None
-    asked: Asked
 
 
 @frozen(kw_only=True)
@@ -83,17 +74,16 @@ class Calls:
         model: str,
         timeout: Timeout,
         retry: RetryPolicy,
-        validation: _validate.Validation,
+        validation: Validation,
     ) -> None:
         self._api = api
         self._traffic = traffic
         self._report = report
         self._key = key
-        self._model = model
+        self.prepared = Preparing(key, model, validation).prepared
         self._timeout = timeout
+        self._bounds = functools.cache(timeout.bounds)
         self._retry = retry
-        self._validation = validation
-        self._references = References()
         self._numbers = itertools.count(1)
         limits = traffic.limits
         self._budget = _retry.Budget(limits.retry_budget)
@@ -127,40 +117,6 @@ class Calls:
             self._budget,
             remaining=lambda: bounds().left,
             on_retry=self._report.retry_scheduled,
-        )
-
-    @contextlib.asynccontextmanager
-    async def prepared(
-        self, request: GenerateRequest, *, stream: bool = False
-    ) -> AsyncIterator[Prepared]:
-        """What is to be sent, if nothing is wrong with it. Nothing is sent before that."""
-        model = request.model or self._model
-
-        def judge(problems: Iterable[_validate.Problem]) -> None:
-            _validate.judge(problems, self._validation)
-
-        judge(_validate.problems(request, model, stream=stream))
-        rules = partial(
-            _validate.reference_problems,
-            family=_catalog.family_of(model),
-            layers=bool(request.layer_decomposition),
-        )
-        async with self._references.resolve(request.image or (), judge, rules) as references:
-            yield Prepared(
-                request=request,
-                model=model,
-                pieces=_wire.build(request, model=model, references=references, stream=stream),
-                headers=request.extra_headers,
-                asked=self._asked(request, model, stream=stream),
-            )
-
-    def _asked(self, request: GenerateRequest, model: str, *, stream: bool) -> Asked:
-        images = _estimate.most_images(request, model)
-        return Asked(
-            secrets=(self._key, request.prompt),
-            remedy=lambda: _validate.remedy_for(request, model, stream=stream),
-            images=images,
-            most_bytes=_wire.most_bytes(request, images),
         )
 
     async def answer(
@@ -217,18 +173,9 @@ class Calls:
                 call.attempts = events.attempts
                 turn.made(_made(events.response), complete=events.completed)
 
-    @contextlib.asynccontextmanager
-    async def _call(self, prepared: Prepared) -> AsyncIterator[Call]:
-        """One call, told of when it ends, however it does."""
-        call = Call(next(self._numbers), prepared.model, self._report)
-        failure: BaseException | None = None
-        try:
-            yield call
-        except BaseException as exc:
-            failure = exc
-            raise
-        finally:
-            call.ended(failure)
+    def _call(self, prepared: Prepared) -> Call:
+        quiet = not self._report.tells_all
+        return Call(next(self._numbers), prepared.model, self._report, quiet=quiet)
 
     async def _open(
         self,
@@ -271,37 +218,48 @@ class Calls:
         attempt: Callable[[Bounds], Awaitable[_T]],
     ) -> _T:
         """Call *attempt* with what is left of the time, as often as the policy allows."""
-        timeout = self._timeout if effort.timeout is None else Timeout.of(effort.timeout)
-        bounds = timeout.bounds(prepared.asked.images)
+        bounds_of = self._bounds if effort.timeout is None else Timeout.of(effort.timeout).bounds
+        bounds = bounds_of(prepared.asked.images)
         policy = self.policy_of(effort)
-
-        def remaining() -> float:
-            return bounds.after(call.elapsed()).left - bounds.useful
-
-        async def admitted_attempt() -> _T:
-            await turn.admitted(remaining())
-            if not call.attempts:
-                call.start_clock()
-            try:
-                result = await call.attempt(lambda: attempt(bounds.after(call.elapsed())))
-            except BaseException as error:
-                turn.failed(error, call.attempts[-1].fate, policy)
-                raise
-            turn.answered()
-            return result
-
         try:
             return await _retry.run(
-                admitted_attempt,
+                partial(_admitted, attempt, turn, call, bounds, policy),
                 policy,
                 self._budget,
-                remaining=remaining,
+                remaining=partial(_remaining, bounds, call),
                 on_retry=call.retry_scheduled,
                 why_not=call.why_not_resend,
             )
         except Exception as error:  # noqa: BLE001  whatever it is, a doubt stays one
             failure = call.failure(error)
         raise failure
+
+
+async def _admitted(
+    attempt: Callable[[Bounds], Awaitable[_T]],
+    turn: Turn,
+    call: Call,
+    bounds: Bounds,
+    policy: RetryPolicy,
+) -> _T:
+    """One *attempt*, when the traffic lets it through."""
+    if call.attempts:
+        await turn.admitted(_remaining(bounds, call))
+    else:
+        await turn.admitted(math.inf)
+        call.start_clock()
+    try:
+        result = await call.attempt(partial(attempt, bounds.after(call.elapsed())))
+    except BaseException as error:
+        turn.failed(error, call.attempts[-1].fate, policy)
+        raise
+    turn.answered()
+    return result
+
+
+def _remaining(bounds: Bounds, call: Call) -> float:
+    """Seconds that there are to wait before another attempt."""
+    return bounds.after(call.elapsed()).left - bounds.useful
 
 
 def _made(response: ImagesResponse) -> int:

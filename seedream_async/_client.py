@@ -15,7 +15,7 @@ from . import _catalog, _files
 from ._allowance import Allowance, PricePerImage
 from ._calls import Calls, Effort
 from ._fanout import FanOut
-from ._generating import Generating, place_of
+from ._generating import Generating, opened
 from ._limits import Limits, Stats
 from ._link_transport import LinkTransport
 from ._models import Image, ImagesResponse, ModelInfo, SavedImage
@@ -246,8 +246,10 @@ class AsyncSeedream:
         )
         self._lifetime.check()
         async with self._calls.prepared(request, stream=True) as prepared:
-            place = await place_of(save_to)
-            save = self._saver.save_each(place, most=prepared.asked.images) if place else None
+            save = None
+            if save_to is not None:
+                place = await opened(save_to)
+                save = self._saver.save_each(place, most=prepared.asked.images)
             effort = Effort(timeout=timeout, retry=retry)
             async with self._calls.stream(prepared, effort, save) as events:
                 yield events

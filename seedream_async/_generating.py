@@ -40,13 +40,14 @@ class Generating:
         self, request: GenerateRequest, effort: Effort, save_to: str | os.PathLike[str] | None
     ) -> ImagesResponse:
         self.lifetime.check()  # before it waits for anything that belongs to a loop
+        if save_to is None:
+            async with self.calls.prepared(request) as prepared:
+                return await self.calls.answer(prepared, effort)
         async with Inbox() as inbox:
             async with self.calls.prepared(request) as prepared:
-                place = await place_of(save_to)
-                receive = partial(inbox.receive, place) if place else received
+                place = await opened(save_to)
+                receive = partial(inbox.receive, place)
                 response = await self.calls.answer(prepared, effort, receive)
-            if place is None:
-                return response
             places = _files.Group(place, prepared.asked.images)
             return await self.saver.save_all(response, places, inbox.files)
 
@@ -119,8 +120,6 @@ class Generating:
                 raise
 
 
-async def place_of(save_to: str | os.PathLike[str] | None) -> _files.Place | None:
-    """Where *save_to* is, if anywhere. Raises before anything is sent if it is of no use."""
-    if save_to is None:
-        return None
+async def opened(save_to: str | os.PathLike[str]) -> _files.Place:
+    """The place that *save_to* is. Raises before anything is sent if it is of no use."""
     return await in_thread(_files.open_place, save_to, field="save_to")

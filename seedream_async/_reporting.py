@@ -32,6 +32,11 @@ class Reporter:
             )
         self._on_event = on_event
 
+    @property
+    def tells_all(self) -> bool:
+        """Whether anybody hears of what goes well."""
+        return self._on_event is not None or logger.isEnabledFor(logging.DEBUG)
+
     def __call__(self, event: Event) -> None:
         with contextlib.suppress(Exception):  # a filter or a handler of the application may raise
             _log(event)

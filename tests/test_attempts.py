@@ -1,6 +1,7 @@
 """What becomes of the attempts of one call, and what is told of it."""
 
 import asyncio
+import contextlib
 
 import pytest
 from hypothesis import given
@@ -20,6 +21,7 @@ from seedream_async import (
     OutcomeUnknownError,
     RateLimitError,
     RetryScheduled,
+    SeedreamError,
 )
 from seedream_async._attempts import Call, reason_of
 
@@ -365,3 +367,32 @@ async def test_attempts_are_values():
         status_code=429,
         request_id="r1",
     )
+
+
+@pytest.mark.parametrize(
+    ("end", "kinds"),
+    [
+        pytest.param("done", [], id="an answer"),
+        pytest.param(BadRequestError("400", status_code=400), [], id="refusal"),
+        pytest.param(OutcomeUnknownError("cut"), [CallEnded], id="unknown outcome"),
+    ],
+)
+async def test_a_quiet_call_tells_what_may_be_lost(end, kinds):
+    """Where nobody listens, money that may be lost is still told of."""
+    told = Told()
+
+    with contextlib.suppress(SeedreamError):
+        async with Call(7, "m", told.append, quiet=True) as call:
+            await make(call, end)
+
+    assert [type(event) for event in told] == kinds
+    assert all(event.possibly_billed for event in told)
+
+
+async def test_a_quiet_call_tells_of_a_retry():
+    """That a request is sent again is told in any case."""
+    told = Told()
+
+    Call(7, "m", told.append, quiet=True).retry_scheduled(1, BadRequestError("400"), 0.5)
+
+    assert [type(event) for event in told] == [RetryScheduled]

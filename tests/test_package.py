@@ -69,6 +69,7 @@ LAYERS = (
         "_generating",
         "_streaming",
         "_calls",
+        "_preparing",
         "_settings",
     },
     {"_client"},
