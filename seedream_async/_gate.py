@@ -54,6 +54,8 @@ class Gate:
 
     def used(self, asked: int, images: int, granted_at: float) -> None:
         """Of the images *asked* for by what was *granted_at* a time, so many were made."""
+        if images == asked and not self._by_image:
+            return  # as was expected, and nobody waits for it
         now = asyncio.get_running_loop().time()
         for bucket in self._by_image.values():
             bucket.settle(asked, images, now)

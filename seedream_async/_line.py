@@ -85,7 +85,7 @@ class Slots:
 
     def fill(self) -> None:
         """Let on as many as there is room for."""
-        while self.taken < self._room() and self._line.call_next(0.0):
+        while self._line and self.taken < self._room() and self._line.call_next(0.0):
             self.taken += 1
 
     def _left(self, called_at: float | None) -> None:

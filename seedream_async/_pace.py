@@ -205,4 +205,5 @@ class Width:
 
     def grow(self) -> None:
         """Learn from a success."""
-        self._value = min(self._most, self._value + 1 / self._value)
+        if self._value < self._most:
+            self._value = min(self._most, self._value + 1 / self._value)
