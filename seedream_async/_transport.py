@@ -28,7 +28,7 @@ from ._refusals import request_id_of
 from ._sessions import Lifetime, OwnSession, SilentConnector, notice_closed_connections
 from ._sockets import alive_socket
 from ._timeout import Bounds
-from ._trouble import HEADERS, TROUBLE, client_timeout, describe
+from ._trouble import HEADERS, TROUBLE, client_timeout, describe, next_chunk
 
 _T = TypeVar("_T")
 
@@ -179,7 +179,7 @@ class ApiStream:
 
     async def iter_any(self) -> AsyncGenerator[bytes, None]:
         """The bytes of the body, as they arrive."""
-        while chunk := await self._exchange.guard(self._response.content.readany()):
+        while chunk := await self._exchange.guard(next_chunk(self._response)):
             yield chunk
 
 
