@@ -48,7 +48,7 @@ class PartFile:
         self._created: Path | None = None
         self.begun = False  # whether there is anything to discard
 
-    def write(self, *pieces: bytes) -> None:
+    def write(self, *pieces: bytes | bytearray) -> None:
         """Add *pieces*; the first make the file, with the rights that the umask leaves."""
         descriptor = self._opened() if self._descriptor is None else self._descriptor
         left, written = [memoryview(piece) for piece in pieces], 0
@@ -177,6 +177,8 @@ def _reserve_and_fill(part: Path, target: Path) -> None:
 
 def make_folder(folder: Path) -> None:
     """Make *folder* and those above it, each with a name that survives a power cut."""
+    if folder.is_dir():
+        return
     missing = [above for above in (folder, *folder.parents) if not os.path.lexists(above)]
     folder.mkdir(parents=True, exist_ok=True)
     for made in missing:

@@ -103,8 +103,7 @@ class FileWriter:
 
         `NotAnImageError` if it is none, `IncompleteDownloadError` if it is not all, or another.
         """
-        await self._flush()
-        self._arrived.judge()
+        await in_thread(self._judge)
 
     async def publish(self, place: Place | None = None) -> SavedImage:
         """Let the file appear, at *place* if that was not known before."""
@@ -127,6 +126,10 @@ class FileWriter:
     async def _on_disk(self, function: Callable[[], _T]) -> _T:
         with storage_errors(self._place.folder, _NOT_LOST):
             return await in_thread(function)
+
+    def _judge(self) -> None:
+        self.put_down()
+        self._arrived.judge()
 
     def _take(self) -> None:
         if not self._part.begun:
