@@ -19,7 +19,6 @@ from . import _partfile
 from ._errors import InvalidRequestError, StorageError
 from ._names import numbers, safe_name
 
-
 _TRIAL = 1.0  # seconds for which a folder that was tried out need not be tried out again
 
 

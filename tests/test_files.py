@@ -12,6 +12,7 @@ import sys
 import threading
 from concurrent.futures import Executor, Future
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import example, given
@@ -389,6 +390,15 @@ async def test_a_wrong_checksum(tmp_path, content):
     assert names(tmp_path) == []
 
 
+async def test_a_checksum_nobody_announced(tmp_path, monkeypatch):
+    """Where there is nothing to compare it with, none is computed."""
+    monkeypatch.setattr(_writing, "make_crc64", None)
+
+    saved = await save_announced(JPEG, None, tmp_path)
+
+    assert saved.path.read_bytes() == JPEG
+
+
 async def test_a_checksum_nobody_can_compute(tmp_path, monkeypatch):
     """Without the library for it, nothing is checked."""
     monkeypatch.setitem(sys.modules, "fastcrc", None)
@@ -566,6 +576,23 @@ def test_a_full_disk_is_found_out_first(tmp_path, monkeypatch):
 
     assert not hasattr(excinfo.value, "__notes__")
     assert names(tmp_path) == []
+
+
+def test_a_folder_is_tried_out_once_a_moment(tmp_path, monkeypatch):
+    """Many files that go to one folder at once do not try it out each; a moment later one does."""
+    times = iter([10.0, 10.9, 11.0])
+    trials, try_out = [], _partfile.try_out
+    monkeypatch.setattr(_files, "time", SimpleNamespace(monotonic=lambda: next(times)))
+    monkeypatch.setattr(
+        _partfile, "try_out", lambda folder: trials.append(folder) or try_out(folder)
+    )
+
+    counts = []
+    for _ in range(3):
+        _files.open_place(tmp_path, field="path")
+        counts.append(len(trials))
+
+    assert counts == [1, 1, 2]
 
 
 @pytest.mark.parametrize(

@@ -500,6 +500,20 @@ async def test_files_in_use_stay(tmp_path):
         assert isinstance(piece, bytes)
 
 
+async def test_files_that_do_not_fit_together_take_no_room(tmp_path):
+    """To keep a few of many would cost memory, and save little."""
+    paths = [tmp_path / f"{number}.png" for number in range(3)]
+    for number, path in enumerate(paths):
+        path.write_bytes(content(LARGE, seed=number))
+    references = References(budget=3 * LARGE)
+
+    async with references.resolve(paths, strict) as pieces:
+        assert not any(isinstance(piece, bytes) for piece in pieces)
+        assert references._cache._cost == 0
+    async with references.resolve([paths[0], paths[1], paths[0]], strict) as pieces:
+        assert all(isinstance(piece, bytes) for piece in pieces)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Files `0` to `5`, of different sizes."""
