@@ -495,6 +495,8 @@ async def test_files_in_use_stay(tmp_path):
             assert again is kept
             assert not isinstance(streamed, bytes)
             assert joined(kept) == await asyncio.to_thread(joined, streamed)
+        async with references.resolve([second], strict) as [alone]:
+            assert not isinstance(alone, bytes)
 
     async with references.resolve([second], strict) as [piece]:
         assert isinstance(piece, bytes)
