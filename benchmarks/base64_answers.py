@@ -1,44 +1,44 @@
 """
-What it costs to get a base64 answer onto the disk, next to plain aiohttp, `json` and `base64`.
+Saving answers that hold their image as base64: CPU time, memory and event-loop lag, next to clients
+that take the answer as a whole, decode it and write it.
 
-The server is a process of its own; each contender runs in a fresh process, and they take turns.
-Run it with `python benchmarks/base64_answers.py`, or `--quick` for a smoke test. Needs Linux,
-which tells a process its peak memory.
+nginx sends the answers. `AsyncSeedream` decodes while they arrive, and has each file on the disk
+for good before it appears, which the others do not. Run it with
+`python benchmarks/base64_answers.py --peers`, or with `--quick` to see that it works.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import base64
 import contextlib
 import json
 import random
-import re
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-import aiohttp
-from aiohttp import web
+from arena import (
+    CPU,
+    GROWTH,
+    LAG_MAX,
+    WALL,
+    Contender,
+    Contest,
+    Goal,
+    Run,
+    Server,
+    main,
+    servers,
+)
 
-from seedream_async import AsyncSeedream
-from seedream_async._base64 import _decode
-
-TICK = 0.001  # seconds between two looks at the loop
+MIB = 2**20
 TINY = 1000  # bytes of the image that comes first, so that all is loaded
-REQUEST = {"model": "doubao-seedream-5-0-260128", "prompt": "a cat", "response_format": "b64_json"}
-
-
-class Cost(NamedTuple):
-    cpu: float  # seconds
-    growth: float  # MB that the peak of memory lies above its start
-    lag: float  # ms, the longest that the loop kept others waiting
+MODEL = "doubao-seedream-5-0-260128"
+KEY = "sk-benchmark"
+REQUEST = {"model": MODEL, "prompt": "a cat", "response_format": "b64_json"}
+Save = Callable[[str, Path], Awaitable[object]]  # from that base URL to that file
 
 
 def picture(size: int) -> bytes:
@@ -46,149 +46,178 @@ def picture(size: int) -> bytes:
     return b"\xff\xd8\xff" + random.Random(size).randbytes(size - 5) + b"\xff\xd9"
 
 
-async def plain(url: str, target: Path) -> None:
-    async with (
-        aiohttp.ClientSession() as session,
-        session.post(f"{url}/images/generations", json=REQUEST) as response,
-    ):
-        answer = await response.json()
-    save(answer["data"][0]["b64_json"], target)
+def answer(size: int) -> bytes:
+    image = {"b64_json": base64.b64encode(picture(size)).decode(), "size": "2048x2048"}
+    usage = {"generated_images": 1, "output_tokens": 16384, "total_tokens": 16384}
+    return json.dumps({"model": MODEL, "created": 1, "data": [image], "usage": usage}).encode()
 
 
-def save(text: str, target: Path) -> None:
-    target.write_bytes(base64.b64decode(text))
+@contextlib.asynccontextmanager
+async def api(sizes: Sequence[int]) -> AsyncIterator[servers.Facts]:
+    """An API for each of *sizes*, below a path of that name, whose images have that size."""
+    with tempfile.TemporaryDirectory(prefix="arena-api-") as folder:
+        fill(Path(folder), sizes)
+        if servers.nginx_path():
+            serving = servers.nginx(folder, locations="\n".join(map(posted_to, sizes)))
+        else:
+            serving = python_api(folder)
+        async with serving as facts:
+            yield facts
 
 
-async def ours(url: str, target: Path) -> None:
-    async with AsyncSeedream(api_key="sk-benchmark", base_url=url) as client:
-        await client.generate("a cat", response_format="b64_json", save_to=target)
+def fill(folder: Path, sizes: Sequence[int]) -> None:
+    folder.chmod(0o755)
+    for size in sizes:
+        Path(folder, f"{size}.json").write_bytes(answer(size))
 
 
-CONTENDERS: dict[str, Callable[[str, Path], Awaitable[None]]] = {
-    "plain aiohttp": plain,
-    "AsyncSeedream": ours,
-}
+def posted_to(size: int) -> str:
+    """nginx sends no file to who posts, but as the page of an error."""
+    return f"""
+        location = /{size}/images/generations {{
+            default_type application/json;
+            rewrite ^ /{size}.json break;
+            error_page 405 =200 /{size}.json;
+        }}"""
 
 
-def memory(name: str) -> float:
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return int(re.search(rf"{name}:\s*(\d+) kB", status)[1]) / 1000  # type: ignore[index]
+@contextlib.asynccontextmanager
+async def python_api(folder: str) -> AsyncIterator[servers.Facts]:
+    from aiohttp import web
 
-
-def forget_peak() -> None:
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-
-
-def check(target: Path, size: int) -> None:
-    assert target.read_bytes() == picture(size)  # noqa: S101
-
-
-async def watch(lags: list[float]) -> None:
-    clock = time.perf_counter
-    while True:
-        due = clock() + TICK
-        await asyncio.sleep(TICK)
-        lags.append(clock() - due)
-
-
-async def cost_of(get: Callable[[str, Path], Awaitable[None]], server: str, size: int) -> Cost:
-    with tempfile.TemporaryDirectory() as folder:
-        await get(f"{server}/{TINY}", Path(folder, "first.jpeg"))
-        target = Path(folder, "image.jpeg")
-        lags: list[float] = []
-        watcher = asyncio.create_task(watch(lags))
-        forget_peak()
-        memory_before, start = memory("VmRSS"), time.process_time()
-        await get(f"{server}/{size}", target)
-        cpu, growth = time.process_time() - start, memory("VmHWM") - memory_before
-        await asyncio.sleep(2 * TICK)  # so that the last stall is seen as well
-        watcher.cancel()
-        check(target, size)
-    return Cost(cpu, growth, max(lags) * 1e3)
-
-
-async def serve(sizes: list[int]) -> None:
-    def body(size: int) -> bytes:
-        image = {"b64_json": base64.b64encode(picture(size)).decode(), "size": "2048x2048"}
-        usage = {"generated_images": 1, "output_tokens": 16384, "total_tokens": 16384}
-        answer = {"model": REQUEST["model"], "created": 1, "data": [image], "usage": usage}
-        return json.dumps(answer).encode()
-
-    bodies = {str(size): body(size) for size in (TINY, *sizes)}
-
-    async def answer(request: web.Request) -> web.Response:
+    async def respond(request: web.Request) -> web.FileResponse:
         await request.read()
-        body = bodies[request.match_info["size"]]
-        return web.Response(body=body, content_type="application/json")
+        return web.FileResponse(Path(folder, f"{request.match_info['size']}.json"))
 
     app = web.Application()
-    app.router.add_post("/{size}/images/generations", answer)
-    runner = web.AppRunner(app)
+    app.router.add_post("/{size}/images/generations", respond)
+    runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    print(f"http://127.0.0.1:{runner.addresses[0][1]}", flush=True)
-    await asyncio.to_thread(sys.stdin.read)
+    port = runner.addresses[0][1]
+    yield servers.facts_of(port, None, name="aiohttp", note=servers.NO_NGINX)
     await runner.cleanup()
 
 
-def measure(name: str, server: str, size: int) -> Cost:
-    command = [sys.executable, __file__, "--contender", name, server, str(size)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
-    return Cost(*map(float, done.stdout.split()))
+async def measure(run: Run, save: Save) -> None:
+    """Warm up with tiny images, save those that are measured, and look at the files."""
+    size, width, url = run.options["size"], run.options["width"], run.server["url"]
+    paths = [run.folder / f"{number}.jpeg" for number in range(width)]
+    tiny = [save(f"{url}/{TINY}", run.folder / f"tiny-{number}.jpeg") for number in range(width)]
+    await asyncio.gather(*tiny)
+    with run.measured(units=width):
+        await asyncio.gather(*(save(f"{url}/{size}", path) for path in paths))
+    assert all(path.read_bytes() == picture(size) for path in paths)  # noqa: S101
 
 
-def compare(rounds: int, sizes: list[int]) -> None:
-    with contextlib.ExitStack() as stack:
-        server = stack.enter_context(
-            subprocess.Popen(  # noqa: S603
-                [sys.executable, __file__, "--serve", *map(str, sizes)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
+def write(text: str, path: Path) -> None:
+    content = base64.b64decode(text)
+    with path.open("wb") as file:
+        file.write(content)
+
+
+async def plain(run: Run) -> None:
+    import aiohttp
+
+    async with aiohttp.ClientSession() as session:
+
+        async def save(url: str, path: Path) -> None:
+            async with session.post(f"{url}/images/generations", json=REQUEST) as response:
+                write((await response.json())["data"][0]["b64_json"], path)
+
+        await measure(run, save)
+
+
+async def ours(run: Run) -> None:
+    if not run.options.get("speed", True):
+        sys.modules["pybase64"] = None  # type: ignore[assignment]
+    from seedream_async import AsyncSeedream
+
+    async def save(url: str, path: Path) -> None:
+        async with AsyncSeedream(api_key=KEY, base_url=url) as client:
+            await client.generate("a cat", response_format="b64_json", save_to=path)
+
+    await measure(run, save)
+
+
+async def openai(run: Run) -> None:
+    from openai import AsyncOpenAI
+
+    async def save(url: str, path: Path) -> None:
+        async with AsyncOpenAI(api_key=KEY, base_url=url) as client:
+            made = await client.images.generate(
+                model=MODEL, prompt="a cat", response_format="b64_json"
             )
-        )
-        url = server.stdout.readline().strip()  # type: ignore[union-attr]
-        library = _decode.func.__module__.strip("_").partition(".")[0]
-        print(f"{rounds} rounds, medians; decoded by {library} while it arrives")
-        for size in sizes:
-            results: dict[str, list[Cost]] = {name: [] for name in CONTENDERS}
-            for _ in range(rounds):
-                for name in CONTENDERS:
-                    results[name].append(measure(name, url, size))
-            report(size, results)
+            write(made.data[0].b64_json, path)
+
+    await measure(run, save)
 
 
-def report(size: int, results: dict[str, list[Cost]]) -> None:
-    middles = {
-        name: Cost(*map(statistics.median, zip(*costs, strict=True)))
-        for name, costs in results.items()
-    }
-    base = middles["plain aiohttp"]
-    print(f"one image of {size / 2**20:g} MiB")
-    for name, middle in middles.items():
-        cpu, growth, lag = (own / max(peer, 1e-9) for own, peer in zip(middle, base, strict=True))
-        print(
-            f"  {name:16} CPU {middle.cpu:6.3f} s {cpu:5.2f} x"
-            f"   memory {middle.growth:6.1f} MB {growth:5.2f} x"
-            f"   loop lag {middle.lag:6.1f} ms {lag:5.2f} x"
-        )
+async def ark(run: Run) -> None:
+    from volcenginesdkarkruntime import AsyncArk
+
+    async def save(url: str, path: Path) -> None:
+        async with AsyncArk(api_key=KEY, base_url=url) as client:
+            made = await client.images.generate(
+                model=MODEL, prompt="a cat", response_format="b64_json"
+            )
+            write(made.data[0].b64_json, path)
+
+    await measure(run, save)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--serve", nargs="+", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--contender", nargs=3, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.serve:
-        asyncio.run(serve(options.serve))
-    elif options.contender:
-        name, server, size = options.contender
-        print(*asyncio.run(cost_of(CONTENDERS[name], server, int(size))))
-    else:
-        sizes = [1, 4] if options.quick else [4, 16, 40]
-        compare(rounds=1 if options.quick else 5, sizes=[size * 2**20 for size in sizes])
+US, PLAIN, OPENAI = "AsyncSeedream", "aiohttp + json", "AsyncOpenAI"
+BARE = f"{US} without pybase64"
+CONTENDERS = (
+    Contender(PLAIN, plain),
+    Contender(US, ours, ours=True, note="with the extra `speed`"),
+    Contender(BARE, ours, {"speed": False}),
+    Contender(OPENAI, openai, peers=True),
+    Contender("Ark SDK", ark, peers=True),
+)
+
+
+def goals(width: int) -> Sequence[Goal]:
+    """What is wanted of 40 MiB, one at a time."""
+    if width > 1:
+        return ()
+    what = "of saving 40 MiB of base64"
+    return [
+        Goal(metric=CPU, contender=US, against=OPENAI, most=1 / 6, headline=f"CPU {what}"),
+        Goal(metric=GROWTH, contender=US, most=8, headline=f"memory growth {what}"),
+        Goal(
+            metric=LAG_MAX, contender=US, against=OPENAI, most=1 / 30, headline=f"loop lag {what}"
+        ),
+        Goal(metric=LAG_MAX, contender=BARE, against=OPENAI, most=1 / 10),
+    ]
+
+
+def contest(mib: int, width: int, *, rounds: int) -> Contest:
+    return Contest(
+        title=f"{mib} MiB, {'one' if width == 1 else width} at a time",
+        contenders=CONTENDERS,
+        baseline=PLAIN,
+        metrics=[CPU, WALL, GROWTH, LAG_MAX],
+        goals=goals(width) if mib == 40 else (),
+        options={"size": mib * MIB, "width": width},
+        server=Server(api, {"sizes": [TINY, mib * MIB]}),
+        unit="image",
+        rounds=rounds,
+    )
+
+
+def contests(quick: bool) -> Sequence[Contest]:
+    if quick:
+        return [contest(4, 1, rounds=1)]
+    return [
+        contest(40, 1, rounds=7),
+        contest(16, 1, rounds=3),
+        contest(4, 1, rounds=3),
+        contest(40, 8, rounds=1),
+        contest(16, 8, rounds=2),
+        contest(4, 8, rounds=3),
+    ]
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, contests, title="Base64 answers onto the disk")

@@ -1,215 +1,183 @@
 """
-How long the event loop is kept from others while 32 downloads run, next to plain aiohttp reading
-the same bodies to nowhere.
+Saving many files at once: throughput, CPU time and event-loop lag, next to other clients that put
+the same bytes on the disk.
 
-The server is a process of its own that sends as fast as it is read, or, paced, as fast as a store
-does; each contender runs in a fresh process, and they take turns. Run it with
-`python benchmarks/downloads.py`, or `--quick` for a smoke test.
+nginx sends the files, with the checksum that the object store announces. Only `AsyncSeedream`
+checks what arrives, and has it on the disk for good before the name appears; the rows "synced" and
+"not synced" show what that costs. Run it with `python benchmarks/downloads.py --peers`, or with
+`--quick` to see that it works.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import itertools
+import os
 import random
-import statistics
 import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-import aiohttp
+from arena import (
+    CPU,
+    GROWTH,
+    LAG_99,
+    LAG_MAX,
+    RATE,
+    Contender,
+    Contest,
+    Goal,
+    Run,
+    Server,
+    main,
+    servers,
+    spread,
+)
 
-from seedream_async import AsyncSeedream
-
-WIDTH = 32  # downloads at once
-TICK = 0.001  # seconds between two looks at the loop
-PIECE = 64 * 1024  # bytes sent at once
-PACE = 0.008  # seconds between two pieces of a paced download: 8 MiB/s each
-FIRST = 100_000  # bytes of the image that comes first, so that all is loaded
+MIB = 2**20
+PIECE = MIB  # bytes that plain aiohttp writes in one trip to a thread
 Get = Callable[[str, Path], Awaitable[object]]
 
 
-class Cost(NamedTuple):
-    usual: float  # ms, the median by which a timer was late
-    late: float  # ms, the 99th percentile
-    worst: float  # ms
-    cpu: float  # seconds
-    wall: float  # seconds
+def picture(size: int) -> bytes:
+    """As much of a JPEG as a client looks at."""
+    return b"\xff\xd8\xff" + random.Random(size).randbytes(size - 5) + b"\xff\xd9"
 
 
 @contextlib.asynccontextmanager
-async def plain():
-    connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(connector=connector) as session:
-
-        async def get(url: str, _: Path) -> None:
-            async with session.get(url) as response:
-                async for _ in response.content.iter_any():
-                    pass
-
-        yield get
-
-
-@contextlib.asynccontextmanager
-async def plain_few():
-    slots = asyncio.Semaphore(8)  # as many as the client saves at once
-    async with plain() as get_at_once:
-
-        async def get(url: str, path: Path) -> None:
-            async with slots:
-                await get_at_once(url, path)
-
-        yield get
+async def store(sizes: Sequence[int]) -> AsyncIterator[servers.Facts]:
+    """Images of *sizes*, whose names are their sizes."""
+    with tempfile.TemporaryDirectory(prefix="arena-store-") as folder:
+        locations = "".join(filled(Path(folder), sizes))
+        if servers.nginx_path():
+            serving = servers.nginx(folder, locations=locations)
+        else:
+            serving = servers.python_site(folder)
+        async with serving as facts:
+            yield facts
 
 
-@contextlib.asynccontextmanager
-async def ours():
-    async with AsyncSeedream(api_key="sk-benchmark") as client:
-        yield client.download
+def filled(folder: Path, sizes: Sequence[int]) -> Iterator[str]:
+    """Make the files; tell nginx of the checksums that the store sends with them."""
+    from fastcrc import crc64
+
+    folder.chmod(0o755)
+    for size in sizes:
+        content = picture(size)
+        Path(folder, f"{size}.jpeg").write_bytes(content)
+        header = f"x-tos-hash-crc64ecma {crc64.xz(content)}"
+        yield f"location = /{size}.jpeg {{ add_header {header}; }}\n"
 
 
-CONTENDERS = {
-    "aiohttp to nowhere": plain,
-    "the same, 8 at once": plain_few,
-    "AsyncSeedream to disk": ours,
-}
-
-
-async def watch(lags: list[float]) -> None:
-    clock = time.perf_counter
-    while True:
-        due = clock() + TICK
-        await asyncio.sleep(TICK)
-        lags.append((clock() - due) * 1e3)
-
-
-async def cost_of(name: str, url: str, size: int, rounds: int) -> Cost:
-    with tempfile.TemporaryDirectory() as folder:
-        async with CONTENDERS[name]() as get:
-            await asyncio.gather(*downloads(get, f"{url}/{FIRST}", folder, 1))
-            lags: list[float] = []
-            watcher = asyncio.create_task(watch(lags))
-            wall, cpu = time.perf_counter(), time.process_time()
-            await asyncio.gather(*downloads(get, f"{url}/{size}", folder, rounds))
-            cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-            watcher.cancel()
-    lags.sort()
-    return Cost(statistics.median(lags), lags[int(len(lags) * 0.99)], lags[-1], cpu, wall)
-
-
-def downloads(get: Get, url: str, folder: str, rounds: int):
+async def measure(run: Run, get: Get) -> None:
+    """Warm up, and then save the files."""
+    size, width, count = (run.options[name] for name in ("size", "width", "count"))
     numbers = itertools.count()
 
-    async def several() -> None:
-        for _ in range(rounds):
-            await get(url, Path(folder, f"{Path(url).name}-{next(numbers)}.jpeg"))
+    async def one() -> None:
+        await get(f"{run.server['url']}/{size}.jpeg", run.folder / f"{next(numbers)}.jpeg")
 
-    return (several() for _ in range(WIDTH))
-
-
-class Store(asyncio.Protocol):
-    """One connection: sends as many bytes as the path says, at the pace that it says."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport: asyncio.Transport = transport  # type: ignore[assignment]
-        self.going = asyncio.Event()
-        self.going.set()
-
-    def data_received(self, data: bytes) -> None:
-        _, pace, size = data.split(b" ")[1].split(b"/")
-        self.task = asyncio.ensure_future(self.send(pace == b"paced", int(size)))
-
-    async def send(self, paced: bool, size: int) -> None:
-        self.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n\xff\xd8\xff" % size)
-        for _ in range((size - 5) // PIECE):
-            self.transport.write(NOISE)
-            await self.going.wait()
-            await asyncio.sleep(PACE if paced else 0)
-        self.transport.write(NOISE[: (size - 5) % PIECE] + b"\xff\xd9")
-
-    def pause_writing(self) -> None:
-        self.going.clear()
-
-    def resume_writing(self) -> None:
-        self.going.set()
+    await spread(one, width, width)
+    with run.measured(units=count * size / 1e6):
+        await spread(one, count, width)
 
 
-NOISE = random.Random(1).randbytes(PIECE)
+async def plain(run: Run) -> None:
+    import aiohttp
+
+    synced = run.options.get("synced", False)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+
+        async def get(url: str, path: Path) -> None:
+            async with session.get(url) as response:
+                with path.open("wb", buffering=0) as file:
+                    async for chunk in response.content.iter_chunked(PIECE):
+                        await asyncio.to_thread(file.write, chunk)
+                    if synced:
+                        await asyncio.to_thread(os.fsync, file.fileno())
+
+        await measure(run, get)
 
 
-async def serve() -> None:
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(Store, "127.0.0.1", backlog=256)
-    print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
-    await asyncio.to_thread(sys.stdin.read)
+async def ours(run: Run) -> None:
+    from seedream_async import AsyncSeedream
+
+    if not run.options.get("synced", True):
+        os.fsync = lambda _: None
+    async with AsyncSeedream(api_key="sk-benchmark") as client:
+        await measure(run, client.download)
 
 
-def measure(name: str, url: str, size: int, count: int) -> Cost:
-    command = [sys.executable, __file__, "--contender", name, url, str(size), str(count)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)  # noqa: S603
-    return Cost(*map(float, done.stdout.split()))
+async def httpx(run: Run) -> None:
+    from httpx import AsyncClient, Limits
+
+    limits = Limits(max_connections=None, max_keepalive_connections=None)
+    async with AsyncClient(limits=limits) as client:
+
+        async def get(url: str, path: Path) -> None:
+            async with client.stream("GET", url) as response:
+                with path.open("wb") as file:
+                    async for chunk in response.aiter_bytes():
+                        file.write(chunk)
+
+        await measure(run, get)
 
 
-def compare(rounds: int, size: int, count: int) -> None:
-    with contextlib.ExitStack() as stack:
-        server = stack.enter_context(
-            subprocess.Popen(  # noqa: S603
-                [sys.executable, __file__, "--serve"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-        )
-        url = server.stdout.readline().strip()  # type: ignore[union-attr]
-        megabytes = size / 2**20
-        print(f"{WIDTH} x {count} downloads of {megabytes:g} MiB, {rounds} rounds, medians")
-        for pace in ("paced", "fast"):
-            results: dict[str, list[Cost]] = {name: [] for name in CONTENDERS}
-            for _ in range(rounds):
-                for name in CONTENDERS:
-                    results[name].append(measure(name, f"{url}/{pace}", size, count))
-            report(pace, results)
+def curl(run: Run) -> None:
+    size, width, count = (run.options[name] for name in ("size", "width", "count"))
+    url = f"{run.server['url']}/{size}.jpeg"
+    wanted = [word for n in range(count) for word in ("-o", str(run.folder / f"{n}.jpeg"), url)]
+    command = ["curl", "--silent", "--parallel", "--parallel-immediate", "--parallel-max"]
+    with run.measured(units=count * size / 1e6, children=True):
+        subprocess.run([*command, str(width), *wanted], check=True, stderr=subprocess.DEVNULL)  # noqa: S603
 
 
-def report(pace: str, results: dict[str, list[Cost]]) -> None:
-    middles = {
-        name: Cost(*map(statistics.median, zip(*costs, strict=True)))
-        for name, costs in results.items()
-    }
-    base = middles["aiohttp to nowhere"]
-    print("as fast as a store sends" if pace == "paced" else "as fast as it is read")
-    for name, middle in middles.items():
-        print(f"  {name:22}" + "".join(map(shown, Cost._fields, middle, base)))
+US, PLAIN, CURL = "AsyncSeedream", "aiohttp, written in threads", "curl --parallel"
+CONTENDERS = (
+    Contender(PLAIN, plain),
+    Contender(US, ours, ours=True),
+    Contender(CURL, curl, needs="curl"),
+    Contender("httpx", httpx, peers=True),
+)
+DURABLE = (
+    Contender(f"{PLAIN}, synced", plain, {"synced": True}, note="as durable as ours"),
+    Contender(f"{US}, not synced", ours, {"synced": False}, note="as forgetful as the others"),
+)
+GOALS = (
+    Goal(metric=RATE, contender=US, against=CURL, least=1, headline="throughput of downloads"),
+    Goal(metric=RATE, contender=US, against="httpx", least=3, headline="throughput of downloads"),
+    Goal(metric=CPU, contender=US, against=PLAIN, most=1.25, headline="CPU of a download"),
+    Goal(metric=LAG_99, contender=US, against=PLAIN, most=1),
+)
 
 
-def shown(field: str, own: float, peer: float) -> str:
-    name = {"usual": "median lag", "late": "99 %", "worst": "worst"}.get(field, field)
-    unit = "s" if field in ("cpu", "wall") else "ms"
-    return f"  {name} {own:7.2f} {unit} {own / max(peer, 1e-9):5.2f} x"
+def contest(mib: int, width: int, *, rounds: int, total: int = 256) -> Contest:
+    main_one = (mib, width) == (8, 8)
+    return Contest(
+        title=f"files of {mib} MiB, {width} in flight",
+        contenders=[*CONTENDERS, *(DURABLE if main_one else ())],
+        baseline=PLAIN,
+        metrics=[CPU, RATE, LAG_99, LAG_MAX, GROWTH],
+        goals=GOALS if main_one else (),
+        options={"size": mib * MIB, "width": width, "count": max(width, total // mib)},
+        server=Server(store, {"sizes": [mib * MIB]}),
+        unit="MB",
+        rounds=rounds,
+    )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--contender", nargs=4, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.serve:
-        asyncio.run(serve())
-    elif options.contender:
-        name, url, size, count = options.contender
-        print(*asyncio.run(cost_of(name, url, int(size), int(count))))
-    elif options.quick:
-        compare(rounds=1, size=2**20, count=1)
-    else:
-        compare(rounds=5, size=4 * 2**20, count=3)
+def contests(quick: bool) -> Sequence[Contest]:
+    if quick:
+        return [contest(8, 8, rounds=1, total=64)]
+    return [
+        contest(8, 8, rounds=7),
+        contest(8, 32, rounds=3),
+        contest(1, 8, rounds=3),
+        contest(1, 32, rounds=3),
+    ]
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, contests, title="Files onto the disk")

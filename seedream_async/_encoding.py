@@ -6,7 +6,6 @@ Everything here blocks, so it runs in a thread. No message holds content; it may
 
 from __future__ import annotations
 
-import base64
 import binascii
 import contextlib
 import os
@@ -18,6 +17,7 @@ from typing import BinaryIO, Protocol
 from attrs import field, frozen
 
 from . import _sniff
+from ._base64 import encode
 from ._errors import InvalidRequestError
 
 PIECE = 192 * 1024  # bytes, which become 256 KiB of base64 without padding in between
@@ -103,7 +103,7 @@ class DataUri:
         start = _opening(self.sniffed.kind)
         with contextlib.closing(self.content.pieces()) as pieces:
             for piece in pieces:
-                yield start + base64.b64encode(piece)
+                yield start + encode(piece)
                 start = b""
         yield start + b'"'
 

@@ -55,12 +55,12 @@ class Fetch:
                 self._check_rest(stream, file.size)
             else:
                 await check_status(stream)
-                await file.restart()
                 self._note(stream.headers)
+                await file.restart(self._crc64)
             await self._receive(stream, file)
         self._tag = None  # what is wrong with all bytes is not mended by the rest
         self._check_length(file.size)
-        await file.check(self._crc64)
+        await file.check()
 
     def _wanted(self, size: int) -> Mapping[str, str]:
         if not (size and self._tag):

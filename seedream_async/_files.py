@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import time
 from collections.abc import Iterator
 from functools import lru_cache, partial
 from pathlib import Path
@@ -17,6 +18,8 @@ from attrs import evolve, field, frozen
 from . import _partfile
 from ._errors import InvalidRequestError, StorageError
 from ._names import numbers, safe_name
+
+_TRIAL = 1.0  # seconds for which a folder that was tried out need not be tried out again
 
 
 class Places(Protocol):
@@ -108,7 +111,7 @@ def open_place(path: str | os.PathLike[str], *, field: str, overwrite: bool = Fa
         _refuse_file_as_folder(place, field)
         _partfile.make_folder(place.folder)
         _refuse_taken_name(place, field)
-        _try_out(place.folder)
+        _tried_out(os.path.abspath(place.folder), int(time.monotonic() / _TRIAL))  # noqa: PTH100
     return place
 
 
@@ -137,7 +140,7 @@ def _parse(path: str, overwrite: bool) -> Place:
 
 
 def _refuse_file_as_folder(place: Place, field: str) -> None:
-    if place.folder.exists() and not place.folder.is_dir():
+    if not place.folder.is_dir() and place.folder.exists():
         raise InvalidRequestError(
             f"{field}: {place.folder} is a file, not a folder; choose another", field=field
         )
@@ -159,6 +162,11 @@ def _try_out(folder: Path) -> None:
     # Rights tell little on network folders, and nothing about full disks.
     now = _partfile.try_out(folder)
     _partfile.sweep(os.path.abspath(folder), int(now // _partfile.DAY))  # noqa: PTH100
+
+
+@lru_cache(maxsize=1024)
+def _tried_out(folder: str, moment: int) -> None:  # noqa: ARG001  a trial is good for a moment
+    _try_out(Path(folder))
 
 
 @lru_cache(maxsize=1024)

@@ -105,7 +105,8 @@ async def decoded(text: str) -> AsyncGenerator[bytes, None]:
     decoder = Decoder()
     try:
         for at in range(0, len(text), _SLICE):
-            yield await in_thread(decoder.feed, text[at : at + _SLICE].encode())
+            for piece in await in_thread(decoder.feed, text[at : at + _SLICE].encode()):
+                yield piece
         decoder.finish()
     except ValueError:
         raise NotAnImageError("the answer's b64_json is not base64") from None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from binascii import b2a_base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 else:
     _inline_images = Later("_inline_images")
 
-_PIECE = 64 * 1024  # bytes read at once: larger ones leave more memory with each thread
+_PIECE = 512 * 1024  # bytes that are read in one trip to a thread
+_MOST_CHUNKS = 1024  # in one piece: each takes memory besides its bytes
+_MANY = 16  # chunks: to join so many costs less than to read each by itself
 _SMALL = 16 * 1024  # bytes that are read in less time than a trip to a thread takes
 
 
@@ -95,7 +97,8 @@ class _Arrival:
         self._asked = asked
         self._stack = stack
         self._reader = _inline_images.ImageReader()
-        self._piece = bytearray()  # what the reader was not given yet
+        self._chunks: list[bytes] = []  # what the reader was not given yet
+        self._waiting = 0  # bytes in them
         self._drafts: dict[int, _Draft] = {}
         self._broken = False  # whether any text is
         self._most_bare, self._most_bytes = _wire.most_bytes_of(asked.images)
@@ -141,8 +144,9 @@ class _Arrival:
             length += len(chunk)
             if length > self._most_bytes:
                 raise self._stream.too_long(self._most_bytes)
-            self._piece += chunk
-            if len(self._piece) >= _PIECE:
+            self._chunks.append(chunk)
+            self._waiting += len(chunk)
+            if self._waiting >= _PIECE or len(self._chunks) >= _MOST_CHUNKS:
                 await self._feed()
                 self._check_skeleton()
         await self._feed()
@@ -154,20 +158,29 @@ class _Arrival:
             raise self._stream.too_long(self._most_bare)
 
     async def _feed(self) -> None:
-        piece, self._piece = bytes(self._piece), bytearray()
-        if len(piece) < _SMALL:
-            events = self._reader.feed(piece)
+        chunks, small = self._chunks, self._waiting < _SMALL
+        self._chunks, self._waiting = [], 0
+        if small:
+            self._read(chunks)
         else:
-            events = await in_thread(self._reader.feed, piece)
-        for event in events:
-            await self._follow(event)
+            await in_thread(self._read_and_write, chunks)
 
-    async def _follow(self, event: _inline_images.ImageEvent) -> None:
+    def _read_and_write(self, chunks: Sequence[bytes]) -> None:
+        self._read(chunks if len(chunks) < _MANY else (b"".join(chunks),))
+        for draft in self._drafts.values():
+            draft.put_down()
+
+    def _read(self, chunks: Sequence[bytes]) -> None:
+        for chunk in chunks:
+            for event in self._reader.feed(chunk):
+                self._follow(event)
+
+    def _follow(self, event: _inline_images.ImageEvent) -> None:
         match event:
             case _inline_images.Decoded():
                 if event.index not in self._drafts:
                     self._begin(event.index)
-                await self._drafts[event.index].write(event.data)
+                self._drafts[event.index].file.keep(event.data)
             case _inline_images.Completed() if event.index in self._drafts:
                 self._drafts[event.index].whole = True
             case _inline_images.NotBase64():
@@ -189,12 +202,12 @@ class _Draft:
         self.broken = False
         self._refused = False
 
-    async def write(self, data: bytes) -> None:
+    def put_down(self) -> None:
+        """Write what has arrived. Blocking."""
         if self._refused:
-            self.file.keep(data)
             return
         try:
-            await self.file.write(data)
+            self.file.put_down()
         except StorageError:
             self._refused = True  # publishing will try again, and say so
 

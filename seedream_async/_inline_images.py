@@ -156,8 +156,7 @@ class ImageReader:
             self._start = len(self.skeleton)
             self.skeleton += self._text.undecoded
             return
-        if decoded:
-            self._events.append(Decoded(index, decoded))
+        self._events += [Decoded(index, data) for data in decoded]
         if last:
             self._events.append(Completed(index))
 
@@ -225,7 +224,7 @@ class _Text:
         self._decoder = Decoder()
         self.undecoded = b""  # what is broken: no bytes were handed out for it
 
-    def feed(self, piece: bytes, *, last: bool) -> bytes:
+    def feed(self, piece: bytes, *, last: bool) -> list[bytes]:
         """The bytes that *piece* completes; raises `ValueError` if there are none."""
         rest, text = self._decoder.rest, self._cut + piece
         cut = _CUT_ESCAPE.search(text, len(text) - 5)

@@ -25,7 +25,7 @@ from ._later import Later
 from ._sessions import Lifetime, OwnSession, SilentConnector, notice_closed_connections
 from ._sockets import AddrInfo, InwardError, outward_socket
 from ._timeout import Bounds
-from ._trouble import HEADERS, TROUBLE, client_timeout, describe
+from ._trouble import HEADERS, TROUBLE, client_timeout, describe, next_chunk
 
 if TYPE_CHECKING:
     from . import _diagnosis
@@ -158,7 +158,7 @@ class LinkStream:
 
     async def iter_any(self) -> AsyncGenerator[bytes, None]:
         """The bytes of the body, as they arrive. Raises `IncompleteDownloadError`."""
-        while chunk := await self._guarded(self._response.content.readany()):
+        while chunk := await self._guarded(next_chunk(self._response)):
             yield chunk
 
     async def read_error(self) -> bytes:

@@ -13,12 +13,14 @@ import os
 import re
 import secrets
 import time
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
 DAY = 24 * 3600  # seconds
 _NAME = re.compile(r"\.[A-Za-z0-9._-]*\.[0-9]+-[0-9a-f]{8}\.part")
 _LABEL_LENGTH = 40
+_MOST_AT_ONCE = 1024  # pieces that one call of the system takes
 _SWEEPING_TIME = 0.2  # seconds: a local disk lists some 300,000 names in it
 # Exclusive creation follows no symbolic link. Without O_BINARY, Windows translates line ends.
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
@@ -38,26 +40,33 @@ class PartFile:
     """
 
     def __init__(self, folder: Path, label: str) -> None:
-        self._path = _unique_path(folder, label)
+        self._folder = folder
+        self._label = label
+        self._path = folder  # until it has one
         self._descriptor: int | None = None
         self._status: os.stat_result | None = None
         self._created: Path | None = None
         self.begun = False  # whether there is anything to discard
 
-    def write(self, piece: bytes | bytearray) -> None:
-        """Add *piece*; the first makes the file, with the rights that the umask leaves."""
-        if self._descriptor is None:
-            self._descriptor = os.open(self._path, _NEW, 0o666)
-            self.begun = True
-            self._status = os.fstat(self._descriptor)
-        with memoryview(piece) as view:
-            written = 0
-            try:
-                while written < len(view):  # a disk that fills up takes a part without complaint
-                    written += os.write(self._descriptor, view[written:])
-            except OSError:
-                os.lseek(self._descriptor, -written, os.SEEK_CUR)  # the piece may be tried again
-                raise
+    def write(self, *pieces: bytes | bytearray) -> None:
+        """Add *pieces*; the first make the file, with the rights that the umask leaves."""
+        descriptor = self._opened() if self._descriptor is None else self._descriptor
+        left, written = [memoryview(piece) for piece in pieces], 0
+        try:
+            while left:  # a disk that fills up takes a part without complaint
+                count = _write_some(descriptor, left)
+                written += count
+                left = _without(left, count)
+        except OSError:
+            os.lseek(descriptor, -written, os.SEEK_CUR)  # the pieces may be tried again
+            raise
+
+    def _opened(self) -> int:
+        self._path = _unique_path(self._folder, self._label)
+        self._descriptor = os.open(self._path, _NEW, 0o666)
+        self.begun = True
+        self._status = os.fstat(self._descriptor)
+        return self._descriptor
 
     def read(self, size: int) -> bytes:
         """The first *size* bytes of the content, published or not."""
@@ -124,6 +133,22 @@ def _unique_path(folder: Path, label: str) -> Path:
     return folder / f".{label[:_LABEL_LENGTH]}.{os.getpid()}-{chance}.part"
 
 
+def _write_some(descriptor: int, views: Sequence[memoryview]) -> int:
+    """Write the first of *views*, and others if that is one step; returns how many bytes."""
+    if hasattr(os, "writev"):
+        return os.writev(descriptor, views[:_MOST_AT_ONCE])
+    return os.write(descriptor, views[0])  # Windows
+
+
+def _without(views: Sequence[memoryview], count: int) -> list[memoryview]:
+    """*views* without their first *count* bytes."""
+    for number, view in enumerate(views):
+        if count < len(view):
+            return [view[count:], *views[number + 1 :]]
+        count -= len(view)
+    return []
+
+
 def _remove(path: Path) -> None:
     # What cannot be removed is swept some day; it is no reason to fail.
     with contextlib.suppress(OSError):
@@ -152,6 +177,8 @@ def _reserve_and_fill(part: Path, target: Path) -> None:
 
 def make_folder(folder: Path) -> None:
     """Make *folder* and those above it, each with a name that survives a power cut."""
+    if folder.is_dir():
+        return
     missing = [above for above in (folder, *folder.parents) if not os.path.lexists(above)]
     folder.mkdir(parents=True, exist_ok=True)
     for made in missing:

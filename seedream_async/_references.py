@@ -7,7 +7,7 @@ import contextlib
 import io
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from ._errors import InvalidRequestError
 from ._http import Piece
@@ -27,6 +27,7 @@ else:
 
 Check = Callable[[Sniffed, int], None]
 Rules = Callable[[Sniffed, int], Iterable[Problem]]
+Lease: TypeAlias = "Callable[[PathFile], _Entry | None]"
 _ANY_MODEL: Rules = partial(reference_problems, family=None)
 _SMALL = 64 * 1024  # bytes that are encoded at once
 
@@ -36,7 +37,7 @@ class References:
     The reference images of one client: each file is read and encoded once while it is in use.
 
     *budget* is how many bytes of encoded text are kept; what does not fit is encoded while it is
-    sent.
+    sent, as are the files of a request that do not fit all together.
     """
 
     def __init__(self, budget: int = 16 * 2**20) -> None:
@@ -62,26 +63,33 @@ class References:
         with contextlib.ExitStack() as stack:
             sources = await in_thread(_told_apart, references) if references else []
             judge(_problems_of_all(sources))
+            lease = partial(self._cache.lease, add=self._cache.can_hold(sources))
             pieces = []
             for number, source in enumerate(sources):
                 with _numbered(number, references):
-                    pieces.append(await self._piece(source, check, stack))
+                    pieces.append(await self._piece(source, check, stack, lease))
             yield tuple(pieces)
 
-    async def _piece(self, source: Source, check: Check, stack: contextlib.ExitStack) -> Piece:
+    async def _piece(
+        self, source: Source, check: Check, stack: contextlib.ExitStack, lease: Lease
+    ) -> Piece:
         match source:
             case bytes():
                 return source
             case _encoding.PathFile():
-                return await self._file(source, check, stack)
+                return await self._file(source, check, stack, lease)
             case _:
                 check(source.sniffed, source.size)
                 return source if source.size > _SMALL else await in_thread(_joined, source)
 
-    async def _file(self, file: PathFile, check: Check, stack: contextlib.ExitStack) -> Piece:
-        entry = self._cache.lease(file)
+    async def _file(
+        self, file: PathFile, check: Check, stack: contextlib.ExitStack, lease: Lease
+    ) -> Piece:
+        entry = lease(file)
         if entry is None:
-            return await self._piece(await in_thread(_encoding.DataUri.of, file), check, stack)
+            return await self._piece(
+                await in_thread(_encoding.DataUri.of, file), check, stack, lease
+            )
         stack.callback(self._cache.release, entry)
         uri, text = await entry.loaded()
         check(uri.sniffed, uri.size)
@@ -130,9 +138,20 @@ class _Cache:
         self._cost_of_leased = 0
         self._cost = 0
 
-    def lease(self, file: PathFile) -> _Entry | None:
-        """The entry of *file*, which stays until it is released; nothing if there is no room."""
-        entry = self._leased.get(file) or self._idle.pop(file, None) or self._added(file)
+    def can_hold(self, sources: Sequence[Source]) -> bool:
+        """Whether there is room for all files among *sources* at once."""
+        files = {source for source in sources if isinstance(source, _encoding.PathFile)}
+        return sum(_encoding.encoded_length(file.size) for file in files) <= self._budget
+
+    def lease(self, file: PathFile, *, add: bool) -> _Entry | None:
+        """
+        The entry of *file*, which stays until it is released.
+
+        Nothing if there is none, and no room for it, or it is not to be *add*ed.
+        """
+        entry = self._leased.get(file) or self._idle.pop(file, None)
+        if entry is None and add:
+            entry = self._added(file)
         if entry is not None:
             if not entry.users:
                 self._leased[file] = entry

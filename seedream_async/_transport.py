@@ -28,7 +28,7 @@ from ._refusals import request_id_of
 from ._sessions import Lifetime, OwnSession, SilentConnector, notice_closed_connections
 from ._sockets import alive_socket, can_tell_news
 from ._timeout import Bounds
-from ._trouble import HEADERS, TROUBLE, client_timeout, describe
+from ._trouble import HEADERS, TROUBLE, client_timeout, describe, next_chunk
 
 _T = TypeVar("_T")
 
@@ -203,8 +203,9 @@ class ApiStream:
             yield chunk
 
     async def _more(self) -> bytes:
-        content = self._response.content
-        return b"" if content.at_eof() else await self._exchange.guard(content.readany())
+        if self._response.content.at_eof():
+            return b""
+        return await self._exchange.guard(next_chunk(self._response))
 
 
 class _Exchange:

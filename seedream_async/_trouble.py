@@ -30,6 +30,13 @@ def _limit(seconds: float) -> float | None:
     return None if seconds == math.inf else seconds
 
 
+async def next_chunk(response: aiohttp.ClientResponse) -> bytes:
+    """The next bytes of the body, as they were received; nothing at its end."""
+    if response.content_length is None:  # it may come in very small ones
+        return await response.content.readany()
+    return (await response.content.readchunk())[0]  # to join what is there would copy it
+
+
 def describe(trouble: BaseException, bounds: Bounds, phase: str) -> str:
     """What happened in *phase*, without the texts of aiohttp, which quote headers and links."""
     match trouble:

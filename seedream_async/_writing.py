@@ -7,7 +7,7 @@ Everything that touches the disk runs in a thread.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,7 +21,8 @@ from ._partfile import PartFile
 from ._threads import in_thread, surely_in_thread
 
 _T = TypeVar("_T")
-PIECE = 256 * 1024  # bytes: a trip to a thread costs as much as writing 64 KiB
+PIECE = 1024 * 1024  # bytes: a trip to a thread costs as much as writing 128 KiB
+_MOST_CHUNKS = 1024  # in one piece: each takes memory besides its bytes
 _LOST = "the image is lost: what had arrived of it cannot be read back"
 _NOT_LOST = "the image is not lost: its link or base64 is good, and saving it again costs nothing"
 
@@ -49,30 +50,40 @@ class FileWriter:
         self.saved: SavedImage | None = None
         self._begin()
 
-    def _begin(self) -> None:
+    def _begin(self, crc64: int | None = None) -> None:
         self._part = PartFile(self._place.folder, safe_name(self._place.stem))
-        self._arrived = _Arrived()
-        self._buffer = bytearray()
+        self._arrived = _Arrived(crc64)
+        self._chunks: list[bytes] = []  # not joined: that would cost as much as receiving them
+        self._waiting = 0  # bytes in them
 
     @property
     def size(self) -> int:
         """Bytes that have arrived."""
-        return self._arrived.size + len(self._buffer)
+        return self._arrived.size + self._waiting
 
     async def write(self, chunk: bytes) -> None:
         """Add *chunk*."""
-        self._buffer += chunk
-        if len(self._buffer) >= PIECE:
+        self.keep(chunk)
+        if self._waiting >= PIECE or len(self._chunks) >= _MOST_CHUNKS:
             await self._flush()
 
     def keep(self, chunk: bytes) -> None:
-        """Add *chunk* in memory only: the disk has failed."""
-        self._buffer += chunk
+        """Add *chunk* in memory only."""
+        self._chunks.append(chunk)
+        self._waiting += len(chunk)
+
+    def put_down(self) -> None:
+        """Write what is in memory only. Blocking."""
+        if not self._chunks:
+            return
+        with storage_errors(self._place.folder, _NOT_LOST):
+            self._take()
 
     async def take_back(self) -> bytes:
         """All that has arrived, for want of a file. It must not be discarded yet."""
         with storage_errors(self._place.folder, _LOST):
-            return await in_thread(self._part.read, self._arrived.size) + self._buffer
+            written = await in_thread(self._part.read, self._arrived.size)
+        return b"".join([written, *self._chunks])
 
     async def withdraw(self) -> None:
         """Hold in memory what has arrived, and leave nothing of it on the disk."""
@@ -81,19 +92,18 @@ class FileWriter:
         self.keep(content)
         await surely_in_thread(part.discard)
 
-    async def restart(self) -> None:
-        """Forget what has arrived."""
+    async def restart(self, crc64: int | None = None) -> None:
+        """Forget what has arrived; *crc64* is the checksum that is announced for what comes."""
         await self.discard()
-        self._begin()
+        self._begin(crc64)
 
-    async def check(self, crc64: int | None = None) -> None:
+    async def check(self) -> None:
         """
-        Raise unless all of one image is there; *crc64* is the checksum that the store announced.
+        Raise unless all of one image is there.
 
         `NotAnImageError` if it is none, `IncompleteDownloadError` if it is not all, or another.
         """
-        await self._flush()
-        self._arrived.judge(crc64)
+        await in_thread(self._judge)
 
     async def publish(self, place: Place | None = None) -> SavedImage:
         """Let the file appear, at *place* if that was not known before."""
@@ -110,20 +120,24 @@ class FileWriter:
             await surely_in_thread(self._part.discard)
 
     async def _flush(self) -> None:
-        if self._buffer:
-            await self._on_disk(self._take)
+        if self._chunks:
+            await in_thread(self.put_down)
 
     async def _on_disk(self, function: Callable[[], _T]) -> _T:
         with storage_errors(self._place.folder, _NOT_LOST):
             return await in_thread(function)
 
+    def _judge(self) -> None:
+        self.put_down()
+        self._arrived.judge()
+
     def _take(self) -> None:
         if not self._part.begun:
             self._place.make_folder()
-        self._part.write(self._buffer)
-        self._arrived.add(self._buffer)
+        self._part.write(*self._chunks)
+        self._arrived.add(self._chunks)
         # Here, as a flush that is cancelled ends all the same: no byte may count twice.
-        self._buffer = bytearray()
+        self._chunks, self._waiting = [], 0
 
     def _keep(self) -> SavedImage:
         sniffed = self._arrived.judge()
@@ -150,23 +164,17 @@ class FileWriter:
         raise AssertionError("the numbers do not end")
 
 
-async def save(
-    chunks: AsyncGenerator[bytes, None],
-    place: Place,
-    *,
-    crc64: Callable[[], int | None] = lambda: None,
-) -> SavedImage:
+async def save(chunks: AsyncGenerator[bytes, None], place: Place) -> SavedImage:
     """
     Write *chunks* to *place* and check that they are one whole image.
 
-    *crc64* is asked for the checksum that was announced, when all chunks are there. Cancelled or
-    failed at any point, it leaves nothing behind.
+    Cancelled or failed at any point, it leaves nothing behind.
     """
     async with writing(place) as file:
         async with _closing(chunks):
             async for chunk in chunks:
                 await file.write(chunk)
-        await file.check(crc64())
+        await file.check()
         return await file.publish()
 
 
@@ -183,34 +191,41 @@ async def _closing(chunks: AsyncGenerator[bytes, None]) -> AsyncIterator[None]:
 
 
 class _Arrived:
-    """What arrived, as far as one must know it to judge it."""
+    """What arrived, as far as one must know it to judge it; the store announced *crc64* of it."""
 
-    def __init__(self) -> None:
-        self._head = self._tail = b""
+    def __init__(self, crc64: int | None) -> None:
+        self._head, self._tail = bytearray(), b""
+        self._announced = crc64
         self._crc64: Crc64 | None = None
         self.size = 0
 
-    def add(self, piece: bytearray) -> None:
-        if not self.size:
-            self._head = bytes(piece[: _sniff.HEAD])
+    def add(self, chunks: Sequence[bytes]) -> None:
+        if not self.size and self._announced is not None:
             self._crc64 = make_crc64()
-        self._tail = (self._tail + piece[-_sniff.TAIL :])[-_sniff.TAIL :]
-        self.size += len(piece)
-        if self._crc64:
-            self._crc64.update(piece)
+        for chunk in chunks:
+            self._add(chunk)
 
-    def judge(self, announced: int | None = None) -> _sniff.Sniffed:
+    def _add(self, chunk: bytes) -> None:
+        if len(self._head) < _sniff.HEAD:
+            self._head += chunk[: _sniff.HEAD - len(self._head)]
+        self._tail = (self._tail + chunk[-_sniff.TAIL :])[-_sniff.TAIL :]
+        self.size += len(chunk)
+        if self._crc64:
+            self._crc64.update(chunk)
+
+    def judge(self) -> _sniff.Sniffed:
         """Tell what image it is; raises if it is none, or not all of it, or another."""
-        if self._crc64 and announced not in (None, self._crc64.value):
+        if self._crc64 and self._announced != self._crc64.value:
             raise IncompleteDownloadError(
                 f"the {self.size} bytes that arrived are not those that the store sent: "
                 "the checksums differ",
                 retryable=True,
             )
-        sniffed = _sniff.sniff(self._head)
+        head = bytes(self._head)
+        sniffed = _sniff.sniff(head)
         if sniffed is None:
             raise NotAnImageError(f"the {self.size} bytes that arrived are no image")
-        if not _sniff.is_whole(sniffed.kind, self._head, self._tail, self.size):
+        if not _sniff.is_whole(sniffed.kind, head, self._tail, self.size):
             raise IncompleteDownloadError(
                 f"the image breaks off after {self.size} bytes", retryable=True
             )

@@ -12,6 +12,7 @@ import sys
 import threading
 from concurrent.futures import Executor, Future
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import example, given
@@ -63,7 +64,7 @@ async def test_saves_a_whole_image(tmp_path):
 async def test_large_images_are_written_in_pieces(tmp_path):
     """An image of several pieces arrives as one file."""
     padded = JPEG[:2] + b"\xff\xfe\xff\xff" + bytes(0xFFFD)
-    content = padded + b"\xff\xfe\xff\xff".join([b""] + [bytes(0xFFFD)] * 12) + JPEG[2:]
+    content = padded + b"\xff\xfe\xff\xff".join([b""] + [bytes(0xFFFD)] * 50) + JPEG[2:]
 
     saved = await _writing.save(chunks_of(content, 100_000), _files.Place(tmp_path, "cat"))
 
@@ -106,7 +107,7 @@ async def test_cancelled_anywhere_leaves_nothing(tmp_path, place):
     waiting = asyncio.Event()
 
     async def stalled():
-        yield JPEG[: _writing.PIECE // 2] * 100
+        yield JPEG.ljust(_writing.PIECE, b"x")
         waiting.set()
         await asyncio.Event().wait()
 
@@ -213,7 +214,7 @@ async def test_trouble_with_the_disk_is_told(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(os, "write", full)
+    monkeypatch.setattr(os, "writev", full)
 
     with pytest.raises(StorageError) as excinfo:
         await _writing.save(chunks_of(JPEG), _files.Place(tmp_path, "cat"))
@@ -263,7 +264,7 @@ async def test_the_disk_is_the_news(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(os, "write", full)
+    monkeypatch.setattr(os, "writev", full)
 
     with pytest.raises(StorageError, match="No space left"):
         await _writing.save(endless(), _files.Place(tmp_path, "cat"))
@@ -273,13 +274,32 @@ async def test_the_disk_is_the_news(tmp_path, monkeypatch):
 
 
 async def test_a_disk_that_takes_a_part_is_written_to_again(tmp_path, monkeypatch):
-    """A short write is no whole one: the rest follows."""
+    """A short write is no whole one: the rest follows, from the middle of a chunk or not."""
     write = os.write
-    monkeypatch.setattr(os, "write", lambda file, piece: write(file, piece[:1000]))
+    monkeypatch.setattr(os, "writev", lambda file, views: write(file, b"".join(views)[:1500]))
 
     saved = await _writing.save(chunks_of(JPEG), _files.Place(tmp_path, "cat"))
 
     assert saved.path.read_bytes() == JPEG
+
+
+async def test_systems_that_write_one_chunk_at_once(tmp_path, monkeypatch):
+    """Windows has no call for several."""
+    monkeypatch.delattr(os, "writev")
+
+    saved = await _writing.save(chunks_of(JPEG), _files.Place(tmp_path, "cat"))
+
+    assert saved.path.read_bytes() == JPEG
+
+
+async def test_an_image_in_very_small_chunks(tmp_path):
+    """More chunks than the system takes at once make one file."""
+    content = JPEG[:2] + b"\xff\xfe\x10\x00" + bytes(0x0FFE) + JPEG[2:]
+
+    saved = await _writing.save(chunks_of(content, 1), _files.Place(tmp_path, "cat"))
+
+    assert saved.path.read_bytes() == content
+    assert len(content) > 3 * _writing._MOST_CHUNKS
 
 
 @pytest.mark.parametrize(
@@ -333,14 +353,22 @@ async def test_overwriting_replaces_a_link_itself(tmp_path, target):
 CRC64 = 0x701601B776C85529  # of JPEG
 
 
+async def save_announced(content, crc64, folder):
+    """Save *content*, of which the store announced *crc64*."""
+    async with _writing.writing(_files.Place(folder, "cat")) as file:
+        await file.restart(crc64)
+        async for chunk in chunks_of(content):
+            await file.write(chunk)
+        await file.check()
+        return await file.publish()
+
+
 @pytest.mark.parametrize(
     "announced", [pytest.param(CRC64, id="right"), pytest.param(None, id="none")]
 )
 async def test_a_right_checksum(tmp_path, announced):
     """An image with the checksum that the store announced is kept, as is one without."""
-    saved = await _writing.save(
-        chunks_of(JPEG), _files.Place(tmp_path, "cat"), crc64=lambda: announced
-    )
+    saved = await save_announced(JPEG, announced, tmp_path)
 
     assert saved.path.read_bytes() == JPEG
 
@@ -355,33 +383,29 @@ async def test_a_right_checksum(tmp_path, announced):
 async def test_a_wrong_checksum(tmp_path, content):
     """Bytes that changed on their way are not kept, and worth another attempt."""
     with pytest.raises(IncompleteDownloadError, match="checksums differ") as excinfo:
-        await _writing.save(chunks_of(content), _files.Place(tmp_path, "cat"), crc64=lambda: CRC64)
+        await save_announced(content, CRC64, tmp_path)
 
     assert excinfo.value.retryable
     assert str(CRC64) not in str(excinfo.value)
     assert names(tmp_path) == []
 
 
-async def test_a_checksum_nobody_can_compute(tmp_path, monkeypatch):
-    """Without the library for it, nothing is checked."""
-    monkeypatch.setitem(sys.modules, "fastcrc", None)
+async def test_a_checksum_nobody_announced(tmp_path, monkeypatch):
+    """Where there is nothing to compare it with, none is computed."""
+    monkeypatch.setattr(_writing, "make_crc64", None)
 
-    saved = await _writing.save(chunks_of(JPEG), _files.Place(tmp_path, "cat"), crc64=lambda: 7)
+    saved = await save_announced(JPEG, None, tmp_path)
 
     assert saved.path.read_bytes() == JPEG
 
 
-async def test_the_checksum_is_asked_for_last(tmp_path):
-    """The caller may learn it with the first bytes: it is asked when all have come."""
-    came = []
+async def test_a_checksum_nobody_can_compute(tmp_path, monkeypatch):
+    """Without the library for it, nothing is checked."""
+    monkeypatch.setitem(sys.modules, "fastcrc", None)
 
-    async def source():
-        yield JPEG
-        came.append(CRC64)
+    saved = await save_announced(JPEG, 7, tmp_path)
 
-    await _writing.save(source(), _files.Place(tmp_path, "cat"), crc64=lambda: came[0])
-
-    assert names(tmp_path) == ["cat.jpeg"]
+    assert saved.path.read_bytes() == JPEG
 
 
 async def test_a_cut_image_is_worth_another_attempt(tmp_path):
@@ -552,6 +576,23 @@ def test_a_full_disk_is_found_out_first(tmp_path, monkeypatch):
 
     assert not hasattr(excinfo.value, "__notes__")
     assert names(tmp_path) == []
+
+
+def test_a_folder_is_tried_out_once_a_moment(tmp_path, monkeypatch):
+    """Many files that go to one folder at once do not try it out each; a moment later one does."""
+    times = iter([10.0, 10.9, 11.0])
+    trials, try_out = [], _partfile.try_out
+    monkeypatch.setattr(_files, "time", SimpleNamespace(monotonic=lambda: next(times)))
+    monkeypatch.setattr(
+        _partfile, "try_out", lambda folder: trials.append(folder) or try_out(folder)
+    )
+
+    counts = []
+    for _ in range(3):
+        _files.open_place(tmp_path, field="path")
+        counts.append(len(trials))
+
+    assert counts == [1, 1, 2]
 
 
 @pytest.mark.parametrize(

@@ -24,9 +24,9 @@ OLD = b"the old file"
 PART = re.compile(r"\.cat\.[0-9]+-[0-9a-f]{8}\.part")
 # What a save asks of the system, in order, after which of them the file is there.
 KINDS = {
-    "new": "open fstat write write fsync close link open fsync close unlink",
-    "overwrite": "open fstat write write fsync close replace open fsync close unlink",
-    "no links": "open fstat write write fsync close link open close replace open fsync close unlink",
+    "new": "open fstat writev writev fsync close link open fsync close unlink",
+    "overwrite": "open fstat writev writev fsync close replace open fsync close unlink",
+    "no links": "open fstat writev writev fsync close link open close replace open fsync close unlink",
 }
 STEPS = [
     pytest.param(kind, step, id=f"{kind}: {step}, {name}")
@@ -43,7 +43,7 @@ class System:
     A close comes before its hook, as the descriptor is gone even if closing it fails.
     """
 
-    watched = frozenset(("open", "fstat", "write", "fsync", "close", "link", "replace", "unlink"))
+    watched = frozenset(("open", "fstat", "writev", "fsync", "close", "link", "replace", "unlink"))
 
     def __init__(self, kind, hook=lambda *_: None):
         self.kind, self.hook = kind, hook
@@ -78,12 +78,12 @@ def place_of(folder, kind):
 async def source():
     """An image of two pieces, with pauses."""
     await asyncio.sleep(0)
-    yield JPEG[:2] + (b"\xff\xfe\xff\xff" + bytes(0xFFFD)) * 5
+    yield JPEG[:2] + (b"\xff\xfe\xff\xff" + bytes(0xFFFD)) * 17
     await asyncio.sleep(0)
     yield JPEG[2:]
 
 
-WHOLE = len(JPEG) + 5 * (4 + 0xFFFD)
+WHOLE = len(JPEG) + 17 * (4 + 0xFFFD)
 
 
 def is_whole(path):

@@ -101,19 +101,16 @@ def fill_disk(monkeypatch):
 
     def fill(at, until=1000):
         count = 0
-        real = os.write
 
-        def write(descriptor, data):
+        def write(descriptor, views):
             nonlocal count
-            data = bytes(data)  # a view would live as long as the traceback
-            if len(data) == 1:  # the folder is tried out
-                return real(descriptor, data)
+            data = b"".join(views)
             count += 1
             if at < count <= until:
                 raise OSError(errno.ENOSPC, "No space left on device")
-            return real(descriptor, data[:1000] if count == at else data)
+            return os.write(descriptor, data[:1000] if count == at else data)
 
-        monkeypatch.setattr(_partfile.os, "write", write)
+        monkeypatch.setattr(_partfile.os, "writev", write)
 
     return fill
 
@@ -259,9 +256,9 @@ async def test_left_while_the_disk_works(tmp_path, monkeypatch, refused):
     began, released = threading.Event(), threading.Event()
     real, writes = _partfile.PartFile.write, []
 
-    def write(self, piece):
-        real(self, piece)
-        writes.append(len(piece))
+    def write(self, *pieces):
+        real(self, *pieces)
+        writes.append(pieces)
         if len(writes) == 1 + refused:
             began.set()
             assert released.wait(5)

@@ -495,9 +495,25 @@ async def test_files_in_use_stay(tmp_path):
             assert again is kept
             assert not isinstance(streamed, bytes)
             assert joined(kept) == await asyncio.to_thread(joined, streamed)
+        async with references.resolve([second], strict) as [alone]:
+            assert not isinstance(alone, bytes)
 
     async with references.resolve([second], strict) as [piece]:
         assert isinstance(piece, bytes)
+
+
+async def test_files_that_do_not_fit_together_take_no_room(tmp_path):
+    """To keep a few of many would cost memory, and save little."""
+    paths = [tmp_path / f"{number}.png" for number in range(3)]
+    for number, path in enumerate(paths):
+        path.write_bytes(content(LARGE, seed=number))
+    references = References(budget=3 * LARGE)
+
+    async with references.resolve(paths, strict) as pieces:
+        assert not any(isinstance(piece, bytes) for piece in pieces)
+        assert references._cache._cost == 0
+    async with references.resolve([paths[0], paths[1], paths[0]], strict) as pieces:
+        assert all(isinstance(piece, bytes) for piece in pieces)
 
 
 @pytest.fixture(scope="module")

@@ -159,7 +159,7 @@ async def test_failed_saving_carries_the_response(emulator, client, tmp_path):
 async def test_a_full_disk_carries_the_response(client, tmp_path, monkeypatch):
     """The links are still good when the disk is not."""
 
-    def full(self, piece):
+    def full(self, *pieces):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(_partfile.PartFile, "write", full)
@@ -174,7 +174,7 @@ async def test_a_full_disk_carries_the_response(client, tmp_path, monkeypatch):
 async def test_other_errors_of_saving_pass(client, tmp_path, monkeypatch):
     """A bug is not dressed up as trouble with the disk."""
 
-    def broken(self, piece):
+    def broken(self, *pieces):
         raise LookupError("bug")
 
     monkeypatch.setattr(_partfile.PartFile, "write", broken)
