@@ -23,20 +23,21 @@ from ._events import (
     Fate,
     RetryScheduled,
 )
+from ._models import ImagesResponse
 
 _T = TypeVar("_T")
 
 
 class Call:
-    """One call and its attempts. *images* have come of it; if *unfinished*, more may have."""
+    """One call and its attempts. *response* has come of it; if *unfinished*, there may be more."""
 
     def __init__(self, number: int, model: str, report: Callable[[Event], None]) -> None:
+        self.number = number
         self.attempts: tuple[Attempt, ...] = ()
-        self.images = 0
+        self.response: ImagesResponse | None = None
         self.unfinished = False
         self._check: Callable[[], None] = lambda: None
         self._askers: list[Callable[[], str | None]] = []
-        self._number = number
         self._model = model
         self._report = report
         self._now = asyncio.get_running_loop().time
@@ -58,7 +59,7 @@ class Call:
     async def attempt(self, send: Callable[[], Awaitable[_T]]) -> _T:
         """Make one attempt, and tell of it. Cancellation passes."""
         number, start = len(self.attempts) + 1, self._now()
-        self._report(AttemptStarted(call=self._number, attempt=number, model=self._model))
+        self._report(AttemptStarted(call=self.number, attempt=number, model=self._model))
         self._sent = False
         failure: BaseException | None = None
         try:
@@ -71,7 +72,7 @@ class Call:
             result = _result_of(failure, self._now() - start, sent=self._sent)
             self.attempts += (result,)
             self._report(
-                AttemptEnded(call=self._number, attempt=number, model=self._model, result=result)
+                AttemptEnded(call=self.number, attempt=number, model=self._model, result=result)
             )
 
     def ask_before_sending(self, check: Callable[[], None]) -> None:
@@ -91,7 +92,7 @@ class Call:
     def retry_scheduled(self, attempt: int, error: SeedreamError, wait: float) -> None:
         """Tell that there will be another attempt."""
         self._report(
-            RetryScheduled(call=self._number, attempt=attempt, reason=reason_of(error), wait=wait)
+            RetryScheduled(call=self.number, attempt=attempt, reason=reason_of(error), wait=wait)
         )
 
     def failure(self, error: Exception) -> Exception:
@@ -110,15 +111,18 @@ class Call:
     def ended(self, failure: BaseException | None) -> None:
         """Tell that the call is over."""
         doubtful = self.unfinished or any(item.fate == "unknown" for item in self.attempts)
+        came = self.response
         self._report(
             CallEnded(
-                call=self._number,
+                call=self.number,
                 model=self._model,
-                images=self.images,
+                images=0 if came is None else len(came.images),
                 elapsed=self.elapsed(),
                 attempts=self.attempts,
                 error=None if failure is None else type(failure).__name__,
                 possibly_billed=doubtful or getattr(failure, "possibly_billed", False),
+                response_model=came.model if came else None,
+                output_tokens=came.usage.output_tokens if came and came.usage else None,
             )
         )
 

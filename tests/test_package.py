@@ -34,7 +34,7 @@ LAYERS = (
         *("_wire", "_sse", "_retry", "_refusals", "_meanings", "_doubt", "_diagnosis"),
         *("_addresses", "_base64", "_inline_images", "_escapes", "_crc64", "_names", "_templates"),
         *("_sizes", "_rules", "_capabilities", "_validate", "_estimate", "_allowance", "_errand"),
-        "_pace",
+        *("_pace", "_keys"),
     },
     {
         "_body",
@@ -68,12 +68,15 @@ LAYERS = (
         "_generating",
         "_streaming",
         "_calls",
+        "_digests",
+        "_flights",
         "_settings",
     },
     {"_client"},
 )
 OPTIONAL = {
-    *("emulator", "batch", "cli", "redis"),
+    *("emulator", "batch", "cli", "redis", "opentelemetry", "pytest_plugin"),
+    *("_conventions", "_real_requests"),
     *("_commands", "_doctor", "_progress", "__init__", "__main__"),
     *("_batch_command", "_batch_progress", "_demo", "_ledger_commands", "_verdicts"),
 }
