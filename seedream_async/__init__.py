@@ -2,6 +2,7 @@
 Asynchronous client for ByteDance's Seedream image models through CometAPI.
 
 Names are loaded when they are first used, so that `seedream --help` need not wait for aiohttp.
+PYTEST_DONT_REWRITE, as pytest would complain where this is imported before its plugin is found.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ if TYPE_CHECKING:
         AttemptEnded,
         AttemptStarted,
         CallEnded,
+        CallStarted,
         DownloadEnded,
+        DownloadStarted,
         Event,
         RetryScheduled,
     )
@@ -98,9 +101,11 @@ __all__ = [
     "BadRequestError",
     "BudgetReachedError",
     "CallEnded",
+    "CallStarted",
     "ContentPolicyError",
     "DownloadEnded",
     "DownloadError",
+    "DownloadStarted",
     "Estimate",
     "Event",
     "EventStream",

@@ -23,6 +23,7 @@ from ._events import (
     Fate,
     RetryScheduled,
 )
+from ._models import ImagesResponse
 
 _T = TypeVar("_T")
 
@@ -31,19 +32,19 @@ class Call:
     """
     One call and its attempts: `async with`.
 
-    *images* have come of it; if *unfinished*, more may have. If *quiet*, *report* is told only of
-    what went wrong.
+    *response* has come of it; if *unfinished*, there may be more. If *quiet*, *report* is told only
+    of what went wrong.
     """
 
     def __init__(
         self, number: int, model: str, report: Callable[[Event], None], *, quiet: bool = False
     ) -> None:
+        self.number = number
         self.attempts: tuple[Attempt, ...] = ()
-        self.images = 0
+        self.response: ImagesResponse | None = None
         self.unfinished = False
         self._check: Callable[[], None] = lambda: None
         self._askers: list[Callable[[], str | None]] = []
-        self._number = number
         self._model = model
         self._report = report
         self._now = asyncio.get_running_loop().time
@@ -73,7 +74,7 @@ class Call:
         """Make one attempt, and tell of it. Cancellation passes."""
         number, start = len(self.attempts) + 1, self._now()
         if not self._quiet:
-            self._report(AttemptStarted(call=self._number, attempt=number, model=self._model))
+            self._report(AttemptStarted(call=self.number, attempt=number, model=self._model))
         self._sent = False
         failure: BaseException | None = None
         try:
@@ -90,7 +91,7 @@ class Call:
     def _attempt_ended(self, number: int, result: Attempt) -> None:
         if not self._quiet:
             self._report(
-                AttemptEnded(call=self._number, attempt=number, model=self._model, result=result)
+                AttemptEnded(call=self.number, attempt=number, model=self._model, result=result)
             )
 
     def ask_before_sending(self, check: Callable[[], None]) -> None:
@@ -110,7 +111,7 @@ class Call:
     def retry_scheduled(self, attempt: int, error: SeedreamError, wait: float) -> None:
         """Tell that there will be another attempt."""
         self._report(
-            RetryScheduled(call=self._number, attempt=attempt, reason=reason_of(error), wait=wait)
+            RetryScheduled(call=self.number, attempt=attempt, reason=reason_of(error), wait=wait)
         )
 
     def failure(self, error: Exception) -> Exception:
@@ -135,15 +136,18 @@ class Call:
         )
         if self._quiet and not doubtful:
             return
+        came = self.response
         self._report(
             CallEnded(
-                call=self._number,
+                call=self.number,
                 model=self._model,
-                images=self.images,
+                images=0 if came is None else len(came.images),
                 elapsed=self.elapsed(),
                 attempts=self.attempts,
                 error=None if failure is None else type(failure).__name__,
                 possibly_billed=doubtful,
+                response_model=came.model if came else None,
+                output_tokens=came.usage.output_tokens if came and came.usage else None,
             )
         )
 

@@ -80,6 +80,7 @@ class Calls:
         self._traffic = traffic
         self._report = report
         self._key = key
+        self.model = model
         self.prepared = Preparing(key, model, validation).prepared
         self._timeout = timeout
         self._bounds = functools.cache(timeout.bounds)
@@ -93,6 +94,10 @@ class Calls:
     def policy_of(self, effort: Effort) -> RetryPolicy:
         """How hard to try."""
         return effort.retry or self._retry
+
+    def timeout_of(self, effort: Effort) -> Timeout:
+        """How long to try."""
+        return self._timeout if effort.timeout is None else Timeout.of(effort.timeout)
 
     def stats(self) -> Stats:
         """What goes on now, and what has been."""
@@ -131,10 +136,11 @@ class Calls:
 
         *began* is told of the call when it has its slot.
         """
+        since = self._now()
         async with (
             self._purse.holding(prepared.request) as holding,
             self._traffic.turn(prepared.asked.images) as turn,
-            self._call(prepared) as call,
+            self._call(prepared, since) as call,
         ):
             began(call)
             holding.began(call)
@@ -145,37 +151,52 @@ class Calls:
 
             response = await self._retried(turn, call, prepared, effort, attempt)
             holding.response = response
-            call.images = len(response.images)
+            call.response = response
             turn.made(_made(response))
             return evolve(response, attempts=call.attempts)
 
     @contextlib.asynccontextmanager
     async def stream(
-        self, prepared: Prepared, effort: Effort, save: _streaming.Save | None
+        self, prepared: Prepared, effort: Effort, save: Callable[[int], _streaming.Save] | None
     ) -> AsyncIterator[_streaming.EventStream]:
-        """The events that answer *prepared*; the connection is closed with the block."""
+        """
+        The events that answer *prepared*; the connection is closed with the block.
+
+        *save* is told the number of the call.
+        """
+        since = self._now()
         async with (
             self._purse.holding(prepared.request) as holding,
             self._traffic.turn(prepared.asked.images) as turn,
-            self._call(prepared) as call,
+            self._call(prepared, since, stream=True) as call,
             contextlib.AsyncExitStack() as stack,
         ):
             holding.began(call)
-            open_stream = partial(self._open, prepared, save, call, stack)
+            saves = save and save(call.number)
+            open_stream = partial(self._open, prepared, saves, call, stack)
             events = await self._retried(turn, call, prepared, effort, open_stream)
             events.attempts = call.attempts
             try:
                 yield events
             finally:
-                call.images = len(events.response.images)
+                call.response = events.response
                 call.unfinished = not events.completed
                 holding.response = events.response if events.completed else None
                 call.attempts = events.attempts
                 turn.made(_made(events.response), complete=events.completed)
 
-    def _call(self, prepared: Prepared) -> Call:
+    def _call(self, prepared: Prepared, since: float, *, stream: bool = False) -> Call:
+        """One call, told of now that it has its slot; it waited *since* then."""
         quiet = not self._report.tells_all
-        return Call(next(self._numbers), prepared.model, self._report, quiet=quiet)
+        call = Call(next(self._numbers), prepared.model, self._report, quiet=quiet)
+        request, images, waited = prepared.request, prepared.asked.images, self._now() - since
+        self._report.call_started(
+            call.number, prepared.model, request, images, waited=waited, stream=stream
+        )
+        return call
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
 
     async def _open(
         self,
@@ -218,7 +239,7 @@ class Calls:
         attempt: Callable[[Bounds], Awaitable[_T]],
     ) -> _T:
         """Call *attempt* with what is left of the time, as often as the policy allows."""
-        bounds_of = self._bounds if effort.timeout is None else Timeout.of(effort.timeout).bounds
+        bounds_of = self._bounds if effort.timeout is None else self.timeout_of(effort).bounds
         bounds = bounds_of(prepared.asked.images)
         policy = self.policy_of(effort)
         try:

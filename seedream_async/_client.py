@@ -6,6 +6,7 @@ import contextlib
 import os
 import warnings
 from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -86,7 +87,8 @@ class AsyncSeedream:
         limits, retry = limits or Limits(), retry or RetryPolicy()
         timeout = Timeout() if timeout is None else Timeout.of(timeout)
         self._width = limits.concurrency
-        report, bounds = Reporter(on_event), timeout.bounds()
+        self._report = report = Reporter(on_event)
+        bounds = timeout.bounds()
         self._lifetime = Lifetime()
         self._api = ApiTransport(self.base_url, key, session, self._lifetime)
         patience = Bounds(connect=bounds.connect, read=min(bounds.read, _SILENCE))
@@ -160,9 +162,13 @@ class AsyncSeedream:
         save_to: str | os.PathLike[str] | None = None,
         timeout: Timeout | float | None = None,
         retry: RetryPolicy | None = None,
+        share: bool = False,
     ) -> ImagesResponse:
         """
         Make one image, or a group of them, and save them if *save_to* is a file or a folder.
+
+        With *share*, those who ask for the same in the same way at the same time share one paid
+        call. Each has a time-out of its own and saves for itself, and the last to leave ends it.
 
         A parameter left at `None` is not sent. Raises `InvalidRequestError` before anything is
         sent, an `APIError` if there is no answer, and a `DownloadError` or `StorageError` that
@@ -189,7 +195,8 @@ class AsyncSeedream:
             extra_headers=extra_headers,
         )
         effort = Effort(timeout=timeout, retry=retry)
-        return await self._generating.one(request, effort, save_to)
+        generate = self._generating.one_for_all if share else self._generating.one
+        return await generate(request, effort, save_to)
 
     @contextlib.asynccontextmanager
     async def stream(
@@ -246,10 +253,9 @@ class AsyncSeedream:
         )
         self._lifetime.check()
         async with self._calls.prepared(request, stream=True) as prepared:
-            save = None
-            if save_to is not None:
-                place = await opened(save_to)
-                save = self._saver.save_each(place, most=prepared.asked.images)
+            place = None if save_to is None else await opened(save_to)
+            most = prepared.asked.images
+            save = partial(self._saver.save_each, place, most=most) if place else None
             effort = Effort(timeout=timeout, retry=retry)
             async with self._calls.stream(prepared, effort, save) as events:
                 yield events

@@ -1,5 +1,6 @@
 """
-What happens to calls, as values to be told: no key, no prompt, no link is in any of them.
+What happens to calls, as values to be told: no key and no link is in any of them, and a prompt only
+for who was let in to hear it.
 
 Annotations are not postponed here, so that `typing.get_type_hints` works on every class
 although each calls itself a member of `seedream_async`.
@@ -7,7 +8,7 @@ although each calls itself a member of `seedream_async`.
 
 from typing import Literal, TypeAlias
 
-from attrs import frozen
+from attrs import field, frozen
 
 Fate: TypeAlias = Literal["answered", "refused", "never sent", "unknown"]
 
@@ -26,6 +27,26 @@ class Attempt:
     error: str | None = None
     status_code: int | None = None
     request_id: str | None = None
+
+
+@frozen(kw_only=True)
+class CallStarted:
+    """
+    A call has its slot, after it *waited* seconds for it. It may make as many *images* at most.
+
+    *stream* tells that its images come one by one. The *prompt* is there only for
+    `seedream_async.opentelemetry`, and only if that was asked to capture it.
+    """
+
+    call: int
+    model: str
+    images: int
+    waited: float
+    size: str | None = None
+    seed: int | None = None
+    watermark: bool | None = None
+    stream: bool = False
+    prompt: str | None = field(default=None, repr=False)
 
 
 @frozen(kw_only=True)
@@ -53,13 +74,14 @@ class RetryScheduled:
     Number *attempt* of *call* met *reason*, so that another follows after *wait* seconds.
 
     *reason* is the name of a class, with the status if there is one. *call* is missing for a
-    download.
+    *download*, and both for what is neither.
     """
 
     call: int | None
     attempt: int
     reason: str
     wait: float
+    download: int | None = None
 
 
 @frozen(kw_only=True)
@@ -68,7 +90,7 @@ class CallEnded:
     A call is over, with *images*, or with an *error*, the name of a class. *elapsed* is in seconds.
 
     A call that was cancelled ends with `CancelledError`. *possibly_billed* tells whether it may
-    cost more than its images.
+    cost more than its images. *response_model* and *output_tokens* are what the answer says.
     """
 
     call: int
@@ -78,6 +100,21 @@ class CallEnded:
     attempts: tuple[Attempt, ...]
     error: str | None
     possibly_billed: bool
+    response_model: str | None = None
+    output_tokens: int | None = None
+
+
+@frozen(kw_only=True)
+class DownloadStarted:
+    """
+    An image from *host*, or from base64 if that is missing, is about to be saved.
+
+    *download* is its number, from 1. *call* is the call that made it, if that is known.
+    """
+
+    download: int
+    host: str | None
+    call: int | None = None
 
 
 @frozen(kw_only=True)
@@ -85,7 +122,8 @@ class DownloadEnded:
     """
     An image from *host*, or from base64 if that is missing, was saved, or met an *error*.
 
-    *bytes* is the size of the file, *elapsed* is in seconds with all attempts.
+    *bytes* is the size of the file, *elapsed* is in seconds with all attempts. *download* and
+    *call* are as when it started.
     """
 
     host: str | None
@@ -93,6 +131,16 @@ class DownloadEnded:
     bytes: int = 0
     content_type: str | None = None
     error: str | None = None
+    download: int = 0
+    call: int | None = None
 
 
-Event: TypeAlias = AttemptStarted | AttemptEnded | RetryScheduled | CallEnded | DownloadEnded
+Event: TypeAlias = (
+    CallStarted
+    | AttemptStarted
+    | AttemptEnded
+    | RetryScheduled
+    | CallEnded
+    | DownloadStarted
+    | DownloadEnded
+)

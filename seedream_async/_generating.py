@@ -6,12 +6,15 @@ import asyncio
 import os
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from . import _files
+from ._attempts import Call
 from ._calls import Calls, Effort, received
 from ._errand import Watched
+from ._estimate import most_images
 from ._fanout import FanOut
+from ._flights import Called, Flights, Shareable
 from ._inbox import Inbox
 from ._later import Later
 from ._models import ImagesResponse
@@ -23,9 +26,12 @@ from ._sessions import Lifetime
 from ._threads import in_thread
 
 if TYPE_CHECKING:
-    from . import _naming
+    from . import _digests, _naming
 else:
+    _digests = Later("_digests")
     _naming = Later("_naming")  # with its templates
+
+_Answered: TypeAlias = tuple[ImagesResponse, int]  # a response, and the number of its call
 
 
 class Generating:
@@ -35,6 +41,7 @@ class Generating:
         self.calls = calls
         self.saver = saver
         self.lifetime = lifetime
+        self._flights: Flights[_Answered] = Flights()
 
     async def one(
         self, request: GenerateRequest, effort: Effort, save_to: str | os.PathLike[str] | None
@@ -47,9 +54,42 @@ class Generating:
             async with self.calls.prepared(request) as prepared:
                 place = await opened(save_to)
                 receive = partial(inbox.receive, place)
-                response = await self.calls.answer(prepared, effort, receive)
+                calls: list[Call] = []
+                response = await self.calls.answer(prepared, effort, receive, calls.append)
             places = _files.Group(place, prepared.asked.images)
-            return await self.saver.save_all(response, places, inbox.files)
+            return await self.saver.save_all(response, places, inbox.files, call=calls[0].number)
+
+    async def one_for_all(
+        self, request: GenerateRequest, effort: Effort, save_to: str | os.PathLike[str] | None
+    ) -> ImagesResponse:
+        """As `one`, but of those who ask for the same at the same time, one makes the call."""
+        self.lifetime.check()
+        place = None if save_to is None else await opened(save_to)
+        names = await _digests.reference_names(request.image or ())
+        timeout, retry = self.calls.timeout_of(effort), self.calls.policy_of(effort)
+        model = self.calls.model
+        shared = Shareable.of(request, timeout, retry, model=model, references=names)
+        images = most_images(request, request.model or model)
+        limit = timeout.bounds(images).total
+        fly = partial(self._answered, request, shared)
+        response, call = await self._flights.join(shared, fly, limit)
+        if place is None:
+            return response
+        return await self.saver.save_all(response, _files.Group(place, images), {}, call=call)
+
+    async def _answered(
+        self, request: GenerateRequest, shared: Shareable, began: Callable[[Called], None]
+    ) -> _Answered:
+        effort = Effort(timeout=shared.timeout, retry=shared.retry)
+        calls: list[Call] = []
+
+        def noted(call: Call) -> None:
+            calls.append(call)
+            began(call)
+
+        async with self.calls.prepared(request) as prepared:
+            response = await self.calls.answer(prepared, effort, received, noted)
+        return response, calls[0].number
 
     def many(
         self,
@@ -107,14 +147,22 @@ class Generating:
     ) -> ImagesResponse:
         # Where only a function knows the folder, base64 waits for it in memory.
         folder = naming.folder
+        calls: list[Call] = []
+
+        def noted(call: Call) -> None:
+            calls.append(call)
+            began(call)
+
         async with Inbox() as inbox:
             receive = partial(inbox.receive, _files.Place(folder)) if folder else received
             async with self.calls.prepared(request) as prepared:
-                response = await self.calls.answer(prepared, effort, receive, began)
+                response = await self.calls.answer(prepared, effort, receive, noted)
                 answered(response)
             places = naming.of_answer(Success(index, request, response), model)
             try:
-                return await self.saver.save_all(response, places, inbox.files)
+                return await self.saver.save_all(
+                    response, places, inbox.files, call=calls[0].number
+                )
             except asyncio.CancelledError:
                 answered(await inbox.give_back(response))
                 raise

@@ -22,7 +22,8 @@ class ImageStream:
     An image on its way, whose store has said that it is there.
 
     *headers* are those of the store, with lower-case names. *content_type* and *content_length*,
-    in bytes, are what they say. The bytes can be taken once, inside the block.
+    in bytes, are what they say. The bytes can be taken once, inside the block; *taken* is how many
+    were.
     """
 
     def __init__(self, chunks: AsyncGenerator[bytes, None], headers: Mapping[str, str]) -> None:
@@ -38,6 +39,10 @@ class ImageStream:
     def content_length(self) -> int | None:
         length = self.headers.get("content-length", "")
         return int(length) if length.isascii() and length.isdigit() and len(length) < 20 else None
+
+    @property
+    def taken(self) -> int:
+        return self._chunks.taken
 
     def iter_chunks(self) -> AsyncIterator[bytes]:
         """The bytes, as they arrive. Raises `DownloadError` if they break off."""
@@ -62,10 +67,12 @@ class _Chunks(AsyncIterator[bytes]):
     def __init__(self, source: AsyncGenerator[bytes, None]) -> None:
         self._source = source
         self._closed = self._ended = False
+        self.taken = 0
 
     async def __anext__(self) -> bytes:
         chunk = await anext(self._source, None)
         if chunk is not None:
+            self.taken += len(chunk)
             return chunk
         if self._closed and not self._ended:
             raise RuntimeError(_MISUSED)

@@ -136,10 +136,11 @@ def _untraced() -> AbstractContextManager[object]:
     """
     Hide a request from OpenTelemetry's instrumentation, if it is there.
 
-    It would export the link with its signature, and add headers that the store logs.
+    It would export the link with its signature, and add headers that the store logs. Some releases
+    heed this alone, and not `suppress_http_instrumentation`.
     """
     utils = sys.modules.get("opentelemetry.instrumentation.utils")
-    suppress = getattr(utils, "suppress_http_instrumentation", contextlib.nullcontext)
+    suppress = getattr(utils, "suppress_instrumentation", contextlib.nullcontext)
     context: AbstractContextManager[object] = suppress()
     return context
 

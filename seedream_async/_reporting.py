@@ -6,15 +6,17 @@ A listener that fails is logged and otherwise ignored: no image is lost over it.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
 from inspect import iscoroutinefunction
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
 from ._attempts import reason_of
 from ._errors import InvalidRequestError, SeedreamError
-from ._events import CallEnded, Event, RetryScheduled
+from ._events import CallEnded, CallStarted, DownloadEnded, DownloadStarted, Event, RetryScheduled
+from ._request import GenerateRequest
 
 OnEvent: TypeAlias = Callable[[Event], object]
 logger = logging.getLogger("seedream_async")
@@ -30,28 +32,118 @@ class Reporter:
             raise InvalidRequestError(
                 "on_event must be a plain function: it is called, not awaited", field="on_event"
             )
-        self._on_event = on_event
+        # Each with whether it is told of prompts.
+        self._listeners: tuple[tuple[OnEvent, bool], ...] = ()
+        if on_event is not None:
+            self.add(on_event)
+
+    def add(self, listener: OnEvent, *, prompts: bool = False) -> None:
+        """Let *listener* hear of everything too from now on, with *prompts* even of them."""
+        self._listeners += ((listener, prompts),)
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether there is anybody to tell of what only begins."""
+        return bool(self._listeners)
 
     @property
     def tells_all(self) -> bool:
         """Whether anybody hears of what goes well."""
-        return self._on_event is not None or logger.isEnabledFor(logging.DEBUG)
+        return self.is_heard or logger.isEnabledFor(logging.DEBUG)
 
     def __call__(self, event: Event) -> None:
         with contextlib.suppress(Exception):  # a filter or a handler of the application may raise
             _log(event)
-        if self._on_event is None:
-            return
-        try:
-            self._on_event(event)
-        except Exception:
-            with contextlib.suppress(Exception):
-                logger.exception("on_event raised")
+        self.began(event)
 
-    def retry_scheduled(self, attempt: int, error: SeedreamError, wait: float) -> None:
+    def began(self, event: Event) -> None:
+        """As a call, but not for the log: what only begins will be told there when it ends."""
+        for listener, _ in self._listeners:
+            _tell(listener, event)
+
+    def call_started(
+        self,
+        call: int,
+        model: str,
+        request: GenerateRequest,
+        images: int,
+        *,
+        waited: float,
+        stream: bool,
+    ) -> None:
+        """Tell that *request* has its slot."""
+        for listener, hears_prompts in self._listeners:
+            started = CallStarted(
+                call=call,
+                model=model,
+                images=images,
+                waited=waited,
+                size=request.size,
+                seed=request.seed,
+                watermark=request.watermark,
+                stream=stream,
+                prompt=request.prompt if hears_prompts else None,
+            )
+            _tell(listener, started)
+
+    def retry_scheduled(
+        self, attempt: int, error: SeedreamError, wait: float, *, download: int | None = None
+    ) -> None:
         """Tell that what costs nothing will be tried again."""
         reason = reason_of(error)
-        self(RetryScheduled(call=None, attempt=attempt, reason=reason, wait=wait))
+        self(
+            RetryScheduled(call=None, attempt=attempt, reason=reason, wait=wait, download=download)
+        )
+
+
+class Download:
+    """
+    One download, told of when its block begins and when it ends. *host* and *call* are as there.
+
+    *bytes* and *content_type* are what came of it, as who drives it knows.
+    """
+
+    def __init__(self, number: int, host: str | None, call: int | None, report: Reporter) -> None:
+        self.bytes = 0
+        self.content_type: str | None = None
+        self._number = number
+        self._host = host
+        self._call = call
+        self._report = report
+        self._now = asyncio.get_running_loop().time
+        self._start = self._now()
+
+    def __enter__(self) -> Self:
+        if self._report.is_heard:
+            self._report.began(
+                DownloadStarted(download=self._number, host=self._host, call=self._call)
+            )
+        return self
+
+    def retry_scheduled(self, attempt: int, error: SeedreamError, wait: float) -> None:
+        """Tell that there will be another attempt."""
+        self._report.retry_scheduled(attempt, error, wait, download=self._number)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._report(
+            DownloadEnded(
+                host=self._host,
+                elapsed=self._now() - self._start,
+                bytes=self.bytes,
+                content_type=self.content_type,
+                error=None if kind is None else kind.__name__,
+                download=self._number,
+                call=self._call,
+            )
+        )
+
+
+def _tell(listener: OnEvent, event: Event) -> None:
+    try:
+        listener(event)
+    except Exception:
+        with contextlib.suppress(Exception):
+            logger.exception("on_event raised")
 
 
 def _log(event: Event) -> None:

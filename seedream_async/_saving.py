@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
@@ -11,14 +12,13 @@ from attrs import evolve
 
 from . import _files, _links, _retry, _writing
 from ._errors import DownloadError, InvalidRequestError, StorageError
-from ._events import DownloadEnded
 from ._fetching import Fetch
 from ._image_stream import ImageStream, decoded, open_base64, open_link
 from ._inbox import base64_of
 from ._later import Later
 from ._link_transport import LinkTransport
 from ._models import Image, ImagesResponse, SavedImage
-from ._reporting import Reporter
+from ._reporting import Download, Reporter
 
 if TYPE_CHECKING:
     from . import _escapes
@@ -49,23 +49,27 @@ class Saver:
         self._report = report
         self._outward = outward
         self._slots = asyncio.Semaphore(WIDTH)
+        self._numbers = itertools.count(1)
 
     async def save_all(
         self,
         response: ImagesResponse,
         places: _files.Places,
         files: Mapping[int, _writing.FileWriter],
+        *,
+        call: int | None = None,
     ) -> ImagesResponse:
         """
         Save every image of *response*; if one fails, the error carries what was saved.
 
-        *files* has those that are written already, by their index in its data.
+        *files* has those that are written already, by their index in its data. *call* is the
+        number of the call that is told to have made them.
         """
         made = {index: image for index, image in enumerate(response.data) if image.error is None}
 
         async def save(number: int, index: int) -> SavedImage:
             place = places.nth(number, len(made))
-            return await self.save(made[index], place, file=files.get(index))
+            return await self.save(made[index], place, file=files.get(index), call=call)
 
         outcomes = await asyncio.gather(
             *(save(*numbered) for numbered in enumerate(made)), return_exceptions=True
@@ -79,11 +83,11 @@ class Saver:
             raise min(failures, key=lambda failure: not isinstance(failure, StorageError))
         return response
 
-    def save_each(self, place: _files.Place, *, most: int) -> Save:
-        """How to save at *place* images that come one by one; *most* of them were asked for."""
+    def save_each(self, place: _files.Place, call: int, *, most: int) -> Save:
+        """How to save at *place* images that *call* makes one by one, at most so many."""
 
         async def save(image: Image, index: int) -> SavedImage:
-            return await self.save(image, place.nth(index, most))
+            return await self.save(image, place.nth(index, most), call=call)
 
         return save
 
@@ -94,40 +98,48 @@ class Saver:
         *,
         trusted: bool = False,
         file: _writing.FileWriter | None = None,
+        call: int | None = None,
     ) -> SavedImage:
         """
         Save *image* at *place*, which it names if the place has no name.
 
         A *trusted* link, one that the caller wrote, may lead into a private network. A *file* is
-        one to which the image is written already.
+        one to which the image is written already. *call* is the number of the call that made it.
         """
         named = place.named(_links.name_of(image.url or "") or "image")
         async with self._slots:
-            start = asyncio.get_running_loop().time()
-            outcome: SavedImage | BaseException
-            try:
-                outcome = saved = await self._save(image, named, trusted=trusted, file=file)
-            except BaseException as exc:
-                outcome = exc
-                raise
-            finally:
-                elapsed = asyncio.get_running_loop().time() - start
-                self._report(_told(image, outcome, elapsed))
-            return saved
+            with self._download(image, call) as download:
+                saved = await self._save(image, named, download, trusted=trusted, file=file)
+                download.bytes, download.content_type = saved.bytes, saved.content_type
+                return saved
+
+    def _download(self, image: Image, call: int | None = None) -> Download:
+        host = _links.host_of(image.url) if image.url else None
+        return Download(next(self._numbers), host, call, self._report)
 
     @contextlib.asynccontextmanager
     async def open(self, image: Image, *, trusted: bool) -> AsyncIterator[ImageStream]:
         """The bytes of *image* as they arrive. What opens it is tried again for free."""
-        async with contextlib.AsyncExitStack() as stack:
-            try:
-                stream = await self._opened(image, stack, trusted=trusted)
-            except DownloadError as error:
-                error.image = image
-                raise
-            yield stream
+        with self._download(image) as download:
+            async with contextlib.AsyncExitStack() as stack:
+                try:
+                    stream = await self._opened(image, stack, download, trusted=trusted)
+                except DownloadError as error:
+                    error.image = image
+                    raise
+                download.content_type = stream.content_type
+                try:
+                    yield stream
+                finally:
+                    download.bytes = stream.taken
 
     async def _opened(
-        self, image: Image, stack: contextlib.AsyncExitStack, *, trusted: bool
+        self,
+        image: Image,
+        stack: contextlib.AsyncExitStack,
+        download: Download,
+        *,
+        trusted: bool,
     ) -> ImageStream:
         if image.b64_json:
             return await stack.enter_async_context(open_base64(image.b64_json))
@@ -135,13 +147,15 @@ class Saver:
         return await self._retried(
             lambda: stack.enter_async_context(
                 open_link(self._links, image.url or "", outward=outward)
-            )
+            ),
+            download,
         )
 
     async def _save(
         self,
         image: Image,
         place: _files.Place,
+        download: Download,
         *,
         trusted: bool,
         file: _writing.FileWriter | None,
@@ -159,27 +173,15 @@ class Saver:
             async with _writing.writing(place) as new:
                 outward = self._outward and not trusted
                 fetch = Fetch(self._links, image.url or "", outward=outward)
-                await self._retried(lambda: fetch.into(new))
+                await self._retried(lambda: fetch.into(new), download)
                 return await new.publish()
         except (DownloadError, StorageError) as error:
             error.image = image
             raise
 
-    async def _retried(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
-        on_retry = self._report.retry_scheduled
+    async def _retried(self, attempt: Callable[[], Awaitable[_T]], download: Download) -> _T:
+        on_retry = download.retry_scheduled
         return await _retry.run(attempt, self._policy, self._budget, on_retry=on_retry)
-
-
-def _told(image: Image, outcome: SavedImage | BaseException, elapsed: float) -> DownloadEnded:
-    host = _links.host_of(image.url) if image.url else None
-    if isinstance(outcome, SavedImage):
-        return DownloadEnded(
-            host=host,
-            elapsed=elapsed,
-            bytes=outcome.bytes,
-            content_type=outcome.content_type,
-        )
-    return DownloadEnded(host=host, elapsed=elapsed, error=type(outcome).__name__)
 
 
 def _with_outcomes(

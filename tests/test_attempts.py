@@ -17,11 +17,14 @@ from seedream_async import (
     BadRequestError,
     CallEnded,
     DownloadError,
+    Image,
+    ImagesResponse,
     InvalidRequestError,
     OutcomeUnknownError,
     RateLimitError,
     RetryScheduled,
     SeedreamError,
+    Usage,
 )
 from seedream_async._attempts import Call, reason_of
 
@@ -292,7 +295,9 @@ async def test_a_call_that_succeeded():
     told = Told()
     call = call_of(told)
     await make(call)
-    call.images = 3
+    call.response = ImagesResponse(
+        data=(Image(url="u"),) * 3, model="m-1", usage=Usage(output_tokens=9)
+    )
 
     call.ended(None)
 
@@ -304,6 +309,8 @@ async def test_a_call_that_succeeded():
         attempts=call.attempts,
         error=None,
         possibly_billed=False,
+        response_model="m-1",
+        output_tokens=9,
     )
 
 

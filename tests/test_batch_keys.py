@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seedream_async import GenerateRequest, InvalidRequestError
-from seedream_async.batch import _contents
-from seedream_async.batch._contents import digest_of, input_digest, missing, reference_names
+from seedream_async import GenerateRequest, InvalidRequestError, _digests
+from seedream_async._digests import reference_names
+from seedream_async._keys import SIZE, key_of
+from seedream_async.batch._contents import digest_of, input_digest, missing
 from seedream_async.batch._entries import File
-from seedream_async.batch._keys import SIZE, key_of
 from seedream_async.emulator._pictures import render
 
 PNG = render(64, 48, "png", b"a test")
@@ -103,10 +103,10 @@ async def test_a_file_that_changes_is_another(tmp_path):
     """An edited reference is new work; one that stays is read once."""
     path = tmp_path / "a.png"
     path.write_bytes(PNG)
-    _contents._digest_of_path.cache_clear()
+    _digests._digest_of_path.cache_clear()
     first = await reference_names([path])
     again = await reference_names([path])
-    reads = _contents._digest_of_path.cache_info().misses
+    reads = _digests._digest_of_path.cache_info().misses
     path.write_bytes(OTHER)
     os.utime(path, ns=(1, 1))
 
@@ -119,7 +119,7 @@ async def test_a_file_that_changes_is_another(tmp_path):
 async def test_a_long_data_uri_is_its_bytes(monkeypatch):
     """Base64 is decoded in pieces, and comes to the same."""
     uri = "data:image/png;base64," + base64.b64encode(PNG).decode()
-    monkeypatch.setattr(_contents, "_PIECE", 64)
+    monkeypatch.setattr(_digests, "_PIECE", 64)
 
     assert await reference_names([uri]) == await reference_names([PNG])
 

@@ -390,7 +390,7 @@ async def test_cancelled_in_the_queue(place):
     assert first.cancelled()
     assert second.cancelled()
     assert place.posts == 1
-    assert [event.call for event in events] == [1, 1, 1]
+    assert [event.call for event in events] == [1, 1, 1, 1]
 
 
 async def test_the_message_of_a_cancellation_passes(place):

@@ -3,10 +3,10 @@
 import argparse
 import asyncio
 import errno
+import importlib.util
 import io
 import os
 import re
-import runpy
 import signal
 import socket
 import subprocess
@@ -844,8 +844,12 @@ def test_the_package_is_the_command(monkeypatch, capsys):
     """`python -m seedream_async` is `seedream`."""
     monkeypatch.setattr(sys, "argv", ["seedream", "generate", "--emulator", ""])
 
+    # Not runpy, which cannot use the loader that pytest has for a package with a plugin.
+    path = Path(cli.__file__).with_name("__main__.py")
+    spec = importlib.util.spec_from_file_location("seedream_async.__main__", path)
+
     with pytest.raises(SystemExit) as ended:
-        runpy.run_module("seedream_async", run_name="__main__")
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
 
     assert ended.value.code == 2
     assert capsys.readouterr().err.startswith("seedream: prompt is empty")

@@ -306,7 +306,7 @@ def test_unknown_names_are_no_attributes():
         _ = seedream_async.Seedream
 
 
-OPTIONS = {"save_to", "timeout", "retry"}
+OPTIONS = {"save_to", "timeout", "retry", "share"}
 
 
 @pytest.mark.parametrize("method", ["generate", "stream"])

@@ -16,8 +16,10 @@ from seedream_async import (
     AttemptStarted,
     BadRequestError,
     CallEnded,
+    CallStarted,
     DownloadEnded,
     DownloadError,
+    DownloadStarted,
     Image,
     InsufficientQuotaError,
     InvalidRequestError,
@@ -35,6 +37,7 @@ from seedream_async.emulator import Emulator
 
 QUICK = RetryPolicy(wait_initial=0)
 RESENDS = RetryPolicy(wait_initial=0, resend_unknown=True)
+SEEDED = "doubao-seedream-3-0-t2i-250415"
 GROUP = {"sequential_image_generation": "auto", "max_images": 3}
 MODEL = "doubao-seedream-5-0-260128"
 DONE = CallEnded(
@@ -43,10 +46,14 @@ DONE = CallEnded(
 
 
 class Told(list):
-    """Events as a listener gets them, and what they are in short."""
+    """Events as a listener gets them, and what they are in short; `begun` has what only begins."""
+
+    def __init__(self):
+        super().__init__()
+        self.begun = []
 
     def __call__(self, event):
-        self.append(event)
+        (self.begun if isinstance(event, CallStarted | DownloadStarted) else self).append(event)
 
     @property
     def outline(self):
@@ -322,6 +329,82 @@ async def test_images_that_are_saved(listened, told, tmp_path, kind, host):
     assert told[-1].elapsed > 0
 
 
+async def test_what_begins(listened, told, tmp_path):
+    """A call tells what it asks for, without its prompt, and its download whose it is."""
+    options = {"model": SEEDED, "size": "1024x1024", "seed": 7, "watermark": False}
+
+    await listened.generate("a cat", **options, save_to=tmp_path / "cat")
+
+    call, download = told.begun
+    assert call == CallStarted(call=1, images=1, waited=call.waited, **options)
+    assert 0 <= call.waited < 1
+    assert download == DownloadStarted(download=1, host="127.0.0.1", call=1)
+    assert (told[-1].download, told[-1].call) == (1, 1)
+
+
+async def test_a_call_tells_how_long_it_waited_for_its_slot(emulator, told):
+    """The wait in the queue is no part of the time of the call."""
+    async with Emulator(latency=0.2) as slow:
+        async with slow.client(on_event=told, limits=Limits(concurrency=1)) as client:
+            await asyncio.gather(client.generate("a cat"), client.generate("a dog"))
+
+    first, second = told.begun
+    assert first.waited < 0.1 < second.waited
+    assert told[-1].elapsed < 0.39
+
+
+async def test_what_a_call_came_to(listened, told):
+    """The end of a call tells the model and the tokens of its answer, streamed or not."""
+    response = await listened.generate("a cat")
+    async with listened.stream("a cat", **GROUP) as events:
+        async for _ in events:
+            pass
+
+    plain, streamed = told.of(CallEnded)
+    assert (plain.response_model, streamed.response_model) == (MODEL, MODEL)
+    assert plain.output_tokens == response.usage.output_tokens > 0
+    assert streamed.output_tokens == events.response.usage.output_tokens > 0
+    assert [event.stream for event in told.begun] == [False, True]
+    assert [event.images for event in told.begun] == [1, 3]
+
+
+async def test_an_image_that_is_handed_on(emulator, listened, told):
+    """Opening an image tells of it as a download, with the bytes that were taken."""
+    image = (await listened.generate("a cat")).data[0]
+    told.clear()
+    emulator.fail_next(status=503, on="store")
+
+    async with listened.open(image) as stream:
+        content = await stream.read()
+
+    assert told.outline == ["None.1 again: DownloadError (503)", "saved: True image/jpeg None"]
+    assert told[-1].bytes == stream.taken == len(content)
+    assert {event.download for event in told} == {1}
+    assert told.begun[-1] == DownloadStarted(download=1, host="127.0.0.1")
+
+
+async def test_images_of_many_requests_name_their_calls(listened, told, tmp_path):
+    """Each image of a fan-out that is saved tells which call has made it."""
+    await listened.generate_many(["a cat", "a dog"], save_to=tmp_path)
+
+    assert sorted(event.call for event in told.of(DownloadEnded)) == [1, 2]
+
+
+async def test_several_listeners(listened, told):
+    """Who listens later hears the same from then on."""
+    also, curious = Told(), Told()
+    listened._report.add(also)
+    listened._report.add(curious, prompts=True)
+
+    await listened.generate("a cat")
+
+    assert also == curious == told
+    assert also.begun == told.begun
+    assert [event.prompt for event in told.begun] == [None]
+    assert [event.prompt for event in curious.begun] == ["a cat"]
+    assert "a cat" not in repr(curious.begun)
+
+
 async def test_images_of_a_stream_are_saved_within_the_call(listened, told, tmp_path):
     """A stream saves each image as it comes."""
     async with listened.stream("a cat", save_to=tmp_path / "cat.jpeg") as events:
@@ -469,7 +552,7 @@ async def test_a_listener_that_fails_harms_nothing(emulator, log, tmp_path):
 
     complaints = [record for record in log.records if record.levelno == logging.ERROR]
     assert len(response.files) == 1
-    assert len(seen) == len(complaints) == 7
+    assert len(seen) == len(complaints) == 9
     assert {record.getMessage() for record in complaints} == {"on_event raised"}
     assert all(record.exc_info[0] is ZeroDivisionError for record in complaints)
 

@@ -284,7 +284,7 @@ async def test_instrumentation_does_not_see_links(tmp_path, monkeypatch):
         hidden.append(True)
         yield
 
-    utils = SimpleNamespace(suppress_http_instrumentation=suppress)
+    utils = SimpleNamespace(suppress_instrumentation=suppress)
     monkeypatch.setitem(sys.modules, "opentelemetry.instrumentation.utils", utils)
 
     async with Store(whole()) as store:

@@ -592,11 +592,11 @@ async def test_leaving_a_fan_out_loses_no_base64(tmp_path, monkeypatch):
     before_saving = asyncio.Event()
     save_all = _saving.Saver.save_all
 
-    async def hold(self, response, places, files):
+    async def hold(self, response, places, files, *, call):
         await files[1].publish(places.nth(1, 2))
         before_saving.set()
         await asyncio.Event().wait()
-        return await save_all(self, response, places, files)
+        return await save_all(self, response, places, files, call=call)
 
     monkeypatch.setattr(_saving.Saver, "save_all", hold)
     api = Api(answer(item(LARGE), item(SMALL)))

@@ -35,7 +35,7 @@ LAYERS = (
         "_diagnosis",
         *("_addresses", "_base64", "_inline_images", "_escapes", "_crc64", "_names", "_templates"),
         *("_sizes", "_rules", "_capabilities", "_validate", "_estimate", "_allowance", "_errand"),
-        "_pace",
+        *("_pace", "_keys"),
     },
     {
         "_body",
@@ -70,12 +70,15 @@ LAYERS = (
         "_streaming",
         "_calls",
         "_preparing",
+        "_digests",
+        "_flights",
         "_settings",
     },
     {"_client"},
 )
 OPTIONAL = {
-    *("emulator", "batch", "cli", "redis"),
+    *("emulator", "batch", "cli", "redis", "opentelemetry", "pytest_plugin"),
+    *("_conventions", "_real_requests"),
     *("_commands", "_doctor", "_progress", "__init__", "__main__"),
     *("_batch_command", "_batch_progress", "_demo", "_ledger_commands", "_verdicts"),
 }

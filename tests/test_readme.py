@@ -10,6 +10,7 @@ from types import FunctionType
 
 import pytest
 from PIL import Image
+from prometheus_client import REGISTRY
 
 README = Path(__file__).parent.parent.joinpath("README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
@@ -17,6 +18,7 @@ SCRIPTS = [block for block in BLOCKS if "asyncio.run(" in block]
 TESTS = [block for block in BLOCKS if "def test_" in block]
 SNIPPETS = [block for block in BLOCKS if block not in SCRIPTS + TESTS]
 (ERRORS,) = [block for block in SNIPPETS if "except APIError" in block]
+(PROMETHEUS,) = [block for block in SNIPPETS if "prometheus_client" in block]
 RUN = "python3 -m venv .venv && .venv/bin/pip install '.[cli]' && .venv/bin/seedream demo"
 TEST = "python3 -m venv .venv && .venv/bin/pip install -e '.[test]' && .venv/bin/python -m pytest"
 
@@ -27,8 +29,21 @@ def in_a_folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.fixture(autouse=True)
+def figures_of_its_own():
+    """Prometheus has one registry for all; what a block adds is taken out again."""
+    before = set(REGISTRY._collector_to_names)
+    yield
+    for added in set(REGISTRY._collector_to_names) - before:
+        REGISTRY.unregister(added)
+
+
 def title(block):
     return f"line {README[: README.index(block)].count(chr(10)) + 1}"
+
+
+def sizes(folder):
+    return [path.stat().st_size for path in Path(folder).iterdir()]
 
 
 def assert_whole(folder):
@@ -104,6 +119,29 @@ async def test_errors_tell_what_was_billed(server, capsys, fault, said):
         await run(ERRORS, client)
 
     assert capsys.readouterr().out.startswith(said)
+
+
+async def test_figures_for_prometheus(server):
+    """The recipe counts what was made, tokens, bytes, retries and refusals."""
+    server.fail_next(status=429, retry_after=0)
+
+    async with server.client() as client:
+        await run(PROMETHEUS, client)
+
+    model = {"model": "doubao-seedream-5-0-260128"}
+    counted = {
+        name: REGISTRY.get_sample_value(f"seedream_{name}_total", model)
+        for name in ("images", "output_tokens", "retries", "rate_limited", "doubtful_calls")
+    }
+    assert counted == {
+        "images": 1,
+        "output_tokens": 16384,
+        "retries": 1,
+        "rate_limited": 1,
+        "doubtful_calls": 0,
+    }
+    assert [REGISTRY.get_sample_value("seedream_downloaded_bytes_total")] == sizes("cats")
+    assert REGISTRY.get_sample_value("seedream_call_seconds_count", {**model, "error": ""}) == 1
 
 
 @pytest.mark.parametrize("block", TESTS, ids=title)

@@ -9,16 +9,15 @@ from typing import Any
 
 from attrs import define, field
 
-from seedream_async import _estimate, _validate
+from seedream_async import _digests, _estimate, _validate
 from seedream_async._allowance import PricePerImage
 from seedream_async._errors import InvalidRequestError
+from seedream_async._keys import key_of
 from seedream_async._threads import in_thread
 
-from . import _contents
 from ._entries import DuplicateId, Plan
 from ._fields import BadRow, Row
 from ._input import Input
-from ._keys import key_of
 from ._ledger import Ledger
 from ._rows import Found
 
@@ -121,7 +120,7 @@ def _plan(row: Row | BadRow, model: str) -> Plan | BadRow:
     if isinstance(row, BadRow):
         return row
     try:
-        names = _contents.names(row.request.image) if row.request.image else ()
+        names = _digests.names(row.request.image) if row.request.image else ()
     except InvalidRequestError as exc:
         return BadRow(row.line, str(exc), row.id)
     return Plan(key_of(row.request, model=model, references=names), row.line, row.id)

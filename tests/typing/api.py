@@ -10,6 +10,10 @@ from typing import assert_type
 
 from seedream_async import (
     AsyncSeedream,
+    CallEnded,
+    CallStarted,
+    DownloadStarted,
+    Event,
     EventStream,
     Failure,
     GenerateRequest,
@@ -32,6 +36,7 @@ from seedream_async import (
 )
 from seedream_async.batch import BatchResult, run_batch
 from seedream_async.emulator import Emulator
+from seedream_async.opentelemetry import instrument
 
 
 async def accepts(client: AsyncSeedream) -> None:
@@ -58,6 +63,7 @@ async def accepts(client: AsyncSeedream) -> None:
         assert_type(await image.read(), bytes)
     assert_type(await client.models(), tuple[ModelInfo, ...])
     await client.generate(GenerateRequest("a cat", size="1234x5678"), model="a-new-model")
+    assert_type(await client.generate("a cat", share=True), ImagesResponse)
     assert_type(size_for("16:9", "2K"), str)
     assert_type(estimate(GenerateRequest("a cat")).amount, tuple[float, float])
 
@@ -96,6 +102,20 @@ def configures() -> None:
     AsyncSeedream(timeout=Timeout(total=None, read=60))
     assert_type(RateLimitError("slow down").retry_after, float | None)
     assert_type(Emulator().client(), AsyncSeedream)
+    assert_type(instrument(AsyncSeedream(), capture_prompts=True), AsyncSeedream)
+
+
+def listens(event: Event) -> None:
+    match event:
+        case CallStarted(images=images, prompt=prompt):
+            assert_type(images, int)
+            assert_type(prompt, str | None)
+        case CallEnded(output_tokens=tokens):
+            assert_type(tokens, int | None)
+        case DownloadStarted(download=download):
+            assert_type(download, int)
+        case _:
+            pass
 
 
 async def runs_a_batch(client: AsyncSeedream) -> None:

@@ -1,8 +1,8 @@
 """
-Which rows are the same work: a digest of what decides the picture. Nothing here reads a file.
+Which requests are the same work: a digest of what decides the picture. Nothing here reads a file.
 
-An edited prompt, another model or another reference is new work; ids, metadata, the order of the
-rows and of the fields, and how the answer travels are not.
+An edited prompt, another model or another reference is new work; the order of the fields, and how
+the answer travels are not, and neither are ids, metadata and the order of the rows of a batch.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from attrs import fields
 
-from seedream_async._request import GenerateRequest
+from ._request import GenerateRequest
 
 # A thousand million rows meet with a chance of one in a hundred thousand million.
 SIZE = 12
