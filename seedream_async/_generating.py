@@ -14,7 +14,6 @@ from ._calls import Calls, Effort, received
 from ._errand import Watched
 from ._estimate import most_images
 from ._fanout import FanOut
-from ._flights import Called, Flights, Shareable
 from ._inbox import Inbox
 from ._later import Later
 from ._models import ImagesResponse
@@ -26,9 +25,9 @@ from ._sessions import Lifetime
 from ._threads import in_thread
 
 if TYPE_CHECKING:
-    from . import _digests, _naming
+    from . import _digests, _flights, _naming
 else:
-    _digests = Later("_digests")
+    _digests, _flights = Later("_digests"), Later("_flights")
     _naming = Later("_naming")  # with its templates
 
 _Answered: TypeAlias = tuple[ImagesResponse, int]  # a response, and the number of its call
@@ -41,7 +40,7 @@ class Generating:
         self.calls = calls
         self.saver = saver
         self.lifetime = lifetime
-        self._flights: Flights[_Answered] = Flights()
+        self._flights: _flights.Flights[_Answered] | None = None  # until one is to be shared
 
     async def one(
         self, request: GenerateRequest, effort: Effort, save_to: str | os.PathLike[str] | None
@@ -68,17 +67,21 @@ class Generating:
         names = await _digests.reference_names(request.image or ())
         timeout, retry = self.calls.timeout_of(effort), self.calls.policy_of(effort)
         model = self.calls.model
-        shared = Shareable.of(request, timeout, retry, model=model, references=names)
+        shared = _flights.Shareable.of(request, timeout, retry, model=model, references=names)
         images = most_images(request, request.model or model)
         limit = timeout.bounds(images).total
         fly = partial(self._answered, request, shared)
+        self._flights = self._flights or _flights.Flights()
         response, call = await self._flights.join(shared, fly, limit)
         if place is None:
             return response
         return await self.saver.save_all(response, _files.Group(place, images), {}, call=call)
 
     async def _answered(
-        self, request: GenerateRequest, shared: Shareable, began: Callable[[Called], None]
+        self,
+        request: GenerateRequest,
+        shared: _flights.Shareable,
+        began: Callable[[_flights.Called], None],
     ) -> _Answered:
         effort = Effort(timeout=shared.timeout, retry=shared.retry)
         calls: list[Call] = []

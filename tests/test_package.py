@@ -303,7 +303,9 @@ def test_help_loads_nothing_slow():
 
 def test_a_client_loads_nothing_rare():
     """What few programs need is not loaded before it is used."""
-    rare = words("_escapes _diagnosis _inline_images _streaming _naming _templates _sources")
+    rare = words(
+        "_escapes _diagnosis _inline_images _streaming _naming _templates _sources _flights"
+    )
 
     loaded = modules_loaded_by("from seedream_async import AsyncSeedream as C; C(api_key='k')")
 
