@@ -22,9 +22,8 @@ from seedream_async._threads import in_thread
 from seedream_async._writing import FileWriter
 
 from . import _contents
-from ._entries import File
+from ._entries import File, Marks
 from ._jobs import DEAD, Job
-from ._ledger import Ledger
 from ._report_entries import Picture
 from ._states import State
 from ._tally import Tally
@@ -49,7 +48,7 @@ class Keeper:
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: Marks,
         saver: Saver,
         tally: Tally,
         *,
