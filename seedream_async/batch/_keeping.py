@@ -74,11 +74,14 @@ class Keeper:
         if files:
             state = await self._ledger.saved(job.number, files)
             self._tally.images += len(files)
-            await make_previews(self._folder, [picture_of(file) for file in files])
+            await self._previews(files)
         if errors:
             state = await self._part(job, errors)
         self._tally.move("paid", state)
         return tuple(self._saved(file) for file in files)
+
+    async def _previews(self, files: list[File]) -> None:
+        await make_previews(self._folder, [picture_of(file) for file in files])
 
     def _saved(self, file: File) -> SavedImage:
         return SavedImage(

@@ -94,6 +94,12 @@ def counts(connection: Connection, *, listed: bool) -> dict[State, int]:
     return {state: numbers.get(CODES[state], 0) for state in STATES}
 
 
+def files(connection: Connection) -> int:
+    """How many images are saved, of whatever input."""
+    (number,) = connection.execute("SELECT count(*) FROM file").fetchone()
+    return int(number)
+
+
 def spent(connection: Connection) -> Spent:
     """What all rows cost that were answered, whatever input they are of."""
     rows, cost = connection.execute(
