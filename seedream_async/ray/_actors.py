@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import inspect
 import threading
 import uuid
 from collections.abc import Coroutine
@@ -117,6 +118,14 @@ def working(
         batch_size=batch,
         batch_format="pyarrow",
         zero_copy_batch=True,
-        compute=ActorPoolStrategy(size=actors, max_concurrent_calls_per_actor=2),
         num_cpus=num_cpus,
+        **_pool(actors),
     )
+
+
+def _pool(actors: int) -> dict[str, Any]:
+    """So many *actors*, each with a second block at hand when it is about to end one."""
+    name = "max_concurrent_calls_per_actor"
+    if name in inspect.signature(ActorPoolStrategy).parameters:
+        return {"compute": ActorPoolStrategy(size=actors, **{name: 2})}
+    return {"compute": ActorPoolStrategy(size=actors), "max_concurrency": 2}

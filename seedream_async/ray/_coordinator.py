@@ -1,5 +1,5 @@
 """
-What the workers of a batch share, in one place: its ledger, its budget, its pace, and when to leave.
+What the workers of a batch share: its ledger, its budget, its pace, and whether it is left.
 
 Nothing here knows Ray: the actor that holds it passes calls on.
 """

@@ -176,7 +176,7 @@ class SharedLimiter(RateLimiter):
             await asyncio.gather(*self._telling, return_exceptions=True)
 
     def _begin(self, asking: Any) -> asyncio.Future[Any]:
-        task = asyncio.ensure_future(asking)
+        task: asyncio.Future[Any] = asyncio.ensure_future(asking)
         self._telling.add(task)
         task.add_done_callback(self._told)
         return task

@@ -53,7 +53,7 @@ class Store:
 
     def _taken(self, target: PurePosixPath) -> bool:
         (found,) = self.filesystem.get_file_info([str(target)])
-        return found.type.name != "NotFound"
+        return bool(found.type.name != "NotFound")
 
     def _copy(self, source: Path, target: str) -> None:
         whole = str(self.filesystem.type_name) in _WHOLE
@@ -89,7 +89,9 @@ def store_of(out: str | os.PathLike[str], filesystem: Any = None) -> Store | Non
 class StoreKeeper(Keeper):
     """Saves in a folder of this machine, and moves it from there into *store*."""
 
-    store: Store
+    def __init__(self, *args: Any, store: Store, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._store = store
 
     def _settled(
         self, saved: SavedImage, place: _files.Place, job: Job, answer: Answer, index: int
@@ -97,10 +99,10 @@ class StoreKeeper(Keeper):
         file = super()._settled(saved, place, job, answer, index)
         local = self._folder / file.path
         with _files.storage_errors(Path(file.path)):
-            name = self.store.put(local, file.path, again=answer.again)
+            name = self._store.put(local, file.path, again=answer.again)
             beside = local.with_name(f"{local.name}.json")
             if self._sidecar:
-                self.store.put(beside, f"{name}.json", again=True)
+                self._store.put(beside, f"{name}.json", again=True)
         for path in (local, beside):
             path.unlink(missing_ok=True)
         return evolve(file, path=name)

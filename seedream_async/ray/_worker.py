@@ -175,8 +175,8 @@ class Worker:
         ]
 
     def _problem_of(self, number: int) -> str | None:
-        problem = self._problems.get(number)
-        return problem or (self._leaving.why and f"not sent: {self._leaving.why}")
+        why = self._leaving.why
+        return self._problems.get(number) or (None if why is None else f"not sent: {why}")
 
     async def _look(self, numbers: Sequence[int]) -> dict[int, tuple[Entry, bool]]:
         seen = await self._proxy.look(numbers)
