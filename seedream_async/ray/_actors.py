@@ -41,6 +41,9 @@ class CoordinatorActor:
     async def call(self, name: str, args: tuple[Any, ...]) -> tuple[Any, Exception | None]:
         return await self._coordinator.call(name, args)
 
+    async def aclose(self) -> None:
+        await self._coordinator.aclose()
+
 
 def coordinator_of(terms: Terms) -> Any:
     """
