@@ -36,6 +36,11 @@ class Claims:
             del self._owners[number]
         return had
 
+    @property
+    def count(self) -> int:
+        """How many rows are at a worker."""
+        return len(self._owners)
+
     def lapsed(self, now: float) -> list[int]:
         """The rows of workers that are silent, which have them no more."""
         silent = {owner for owner, heard in self._heard.items() if now - heard > self._lease}

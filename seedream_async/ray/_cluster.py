@@ -109,9 +109,9 @@ class Cluster:
         tables = [table async for table in self._tables(run)]
         if tables:
             dataset = ray.data.from_arrow_refs(tables)
-            done = self._working(dataset, run)
-            async with _consumed(done) as ended:
-                await _followed(run, proxy, ended)
+            enough = threading.Event()
+            ended = _consumed(self._working(dataset, run), enough)
+            await _followed(run, proxy, ended, enough)
 
     async def _tables(self, run: Run) -> AsyncIterator[Any]:
         """What is to be sent, in tables that Ray holds."""
@@ -148,24 +148,27 @@ def _put(portion: list[bytes]) -> Any:
     return ray.put(pa.table({GIVEN: pa.array(portion, pa.binary())}))
 
 
-@contextlib.asynccontextmanager
-async def _consumed(dataset: Dataset) -> AsyncIterator[asyncio.Future[None]]:
-    """Take what *dataset* gives, in a thread that ends with the connection; done when it is."""
+def _consumed(dataset: Dataset, enough: threading.Event) -> asyncio.Future[None]:
+    """
+    Take what *dataset* gives until it is *enough*, in a thread that ends with the connection; the
+    future is done when it has ended, in whatever way.
+    """
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[None] = loop.create_future()
 
     def consume() -> None:
         error: Exception | None = None
         try:
-            for _ in dataset.iter_internal_ref_bundles():
-                pass
+            for _ in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
+                if enough.is_set():
+                    break
         except Exception as exc:  # noqa: BLE001  told to whoever waits
             error = exc
         with contextlib.suppress(RuntimeError):  # nobody waits any more
             loop.call_soon_threadsafe(_settle, ended, error)
 
     threading.Thread(target=consume, name="seedream-ray", daemon=True).start()
-    yield ended
+    return ended
 
 
 def _settle(ended: asyncio.Future[None], error: Exception | None) -> None:
@@ -177,7 +180,9 @@ def _settle(ended: asyncio.Future[None], error: Exception | None) -> None:
         ended.set_exception(error)
 
 
-async def _followed(run: Run, proxy: Proxy, ended: asyncio.Future[None]) -> None:
+async def _followed(
+    run: Run, proxy: Proxy, ended: asyncio.Future[None], enough: threading.Event
+) -> None:
     """Tell *run* how far it is until it has *ended*, and the workers when it is to be left."""
     told: str | Exception | None = None
     while True:
@@ -185,11 +190,17 @@ async def _followed(run: Run, proxy: Proxy, ended: asyncio.Future[None]) -> None
             told = run.leaving.why
             await proxy.ask("leave", told)
         start = time.monotonic()
-        _learn(run, await proxy.ask("standing"))
+        standing: Standing = await proxy.ask("standing")
+        _learn(run, standing)
         if ended.done():
-            return await ended
+            break
+        if standing.why is not None and not standing.claimed:
+            enough.set()  # what is left of the dataset will not be sent
         pause = max(_EVERY, _SHARE * (time.monotonic() - start))
         await asyncio.wait([ended], timeout=pause)
+    if error := ended.exception():
+        text = str(error).strip().rpartition("\n")[2]
+        run.leaving.leave(RuntimeError(f"the cluster failed: {text}"))
 
 
 def _learn(run: Run, standing: Standing) -> None:

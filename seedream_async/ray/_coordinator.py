@@ -53,11 +53,12 @@ class Terms:
 
 @frozen(kw_only=True)
 class Standing:
-    """How far a batch is, as its coordinator knows."""
+    """How far a batch is, as its coordinator knows; *claimed* rows are at a worker."""
 
     counts: Mapping[State, int]
     images: int
     cost: float
+    claimed: int
     why: str | Exception | None
     problems: Mapping[str, str]
 
@@ -199,6 +200,7 @@ class Coordinator:
             counts=counts,
             images=await ledger._do(_reading.files),  # noqa: SLF001  our own
             cost=spent.cost,
+            claimed=self._claims.count,
             why=self._leaving.why,
             problems=dict(self._problems),
         )
@@ -215,7 +217,8 @@ class Coordinator:
         self._gate.used(asked, made, asyncio.get_running_loop().time())
 
     async def pause(self, _: Ledger, seconds: float) -> None:
-        self._gate.hold(seconds)
+        if seconds > 0:
+            self._gate.hold(seconds)
 
     # The budget
 

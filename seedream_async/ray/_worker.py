@@ -139,7 +139,7 @@ class Worker:
         """What becomes of rows of a dataset."""
         model = self._setup.model
         planned = await in_thread(_rows.planned, values, self._setup.defaults, model)
-        if (why := self._leaving.why) is not None:
+        if (why := self._leaving.why) is not None:  # nor are they planned
             return [line for row, _ in planned for line in _rows.left(row, model, why)]
         plans = [plan for _, plan in planned if not isinstance(plan, BadRow)]
         places = iter(await self._ledger.plan(plans))
@@ -157,6 +157,8 @@ class Worker:
 
     async def rows(self, given: Sequence[Given]) -> list[dict[str, Any]]:
         """What becomes of rows that the ledger knows, as lines of the manifest."""
+        if (why := self._leaving.why) is not None:
+            return [line for one in given for line in _rows.left(one.row, self._setup.model, why)]
         numbers = list(dict.fromkeys(one.number for one in given))
         self._users.update(numbers)
         try:
