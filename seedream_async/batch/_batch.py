@@ -60,7 +60,7 @@ async def opened(
 
 async def plan_batch(options: Options, client: AsyncSeedream) -> BatchPlan:
     """What a run would do, as told by a copy of its ledger; nothing is sent, and nothing stays."""
-    async with _aside() as folder:
+    async with aside() as folder:
         copy = folder / LEDGER
         await in_thread(_copy, options.ledger, copy)
         async with opened(evolve(options, folder=folder), client, ledger=copy) as batch:
@@ -73,7 +73,7 @@ async def plan_batch(options: Options, client: AsyncSeedream) -> BatchPlan:
 
 
 @contextlib.asynccontextmanager
-async def _aside() -> AsyncIterator[Path]:
+async def aside() -> AsyncIterator[Path]:
     """A folder that is gone afterwards."""
     folder = await in_thread(tempfile.mkdtemp, prefix="seedream-")
     try:

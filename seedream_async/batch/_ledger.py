@@ -171,6 +171,10 @@ class Ledger:
             request_id=request_id,
         )
 
+    async def given_up(self, number: int, message: str) -> State:
+        """Whoever sent it is gone: it is unknown if it was sent. Tells what it was."""
+        return await self._do(_transitions.given_up, number, self._clock(), message=message)
+
     # Reading
 
     async def left(self, *states: State) -> AsyncIterator[Known]:

@@ -100,9 +100,19 @@ class Stage:
         return pa.Table.from_pylist(await asyncio.wrap_future(self._begin(lines)), schema=_SCHEMA)
 
     def __del__(self) -> None:
-        with contextlib.suppress(Exception):  # it may never have begun, and Python may be ending
+        with contextlib.suppress(Exception):  # Python may be ending
+            self.close()
+
+    def close(self) -> None:
+        """End what is at work, and its event loop."""
+        if self._loop.is_closed():
+            return
+        try:
             self._begin(self._stack.aclose()).result(_CLOSING)
+        finally:
             self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(_CLOSING)
+            self._loop.close()
 
     def _begin(self, work: Coroutine[Any, Any, _T]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop)

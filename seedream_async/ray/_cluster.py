@@ -18,6 +18,7 @@ from attrs import field, frozen
 from ray.data import Dataset
 
 from seedream_async._client import AsyncSeedream
+from seedream_async._errors import InvalidRequestError
 from seedream_async._threads import in_thread, surely_in_thread
 from seedream_async.batch import _batch
 from seedream_async.batch._ledger import Ledger
@@ -69,9 +70,10 @@ def _connect(address: str | None) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
         ray.init(address or "auto", **quiet)
-    except ConnectionError:
+    except ConnectionError as exc:
         if address:
-            raise
+            problem = f"ray: there is no cluster at {address} that can be joined. Nothing was sent"
+            raise InvalidRequestError(problem, field="ray") from exc
         ray.init(include_dashboard=False, object_store_memory=_STORE, **quiet)
     ray.data.DataContext.get_current().enable_progress_bars = False
 

@@ -286,12 +286,8 @@ class Coordinator:
 
     async def _close(self, ledger: Ledger, number: int) -> None:
         """Settle row *number*, which nobody is at work on any more."""
-        (entry,) = await ledger.rows([number])
-        if entry.state == "sent":
-            with contextlib.suppress(IllegalTransitionError):  # its answer came just now
-                await ledger.unknown(number, "Interrupted", _GONE)
+        free = await ledger.given_up(number, _GONE) in ("planned", "failed")
         most = self._held.get(number, Spend())
-        free = entry.state in ("planned", "failed")
         await self.settle(ledger, number, Spend() if free else most)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -28,6 +27,7 @@ from seedream_async._limits import Limits
 from seedream_async._models import ImagesResponse
 from seedream_async._templates import Template
 from seedream_async._threads import in_thread
+from seedream_async.batch._batch import aside
 from seedream_async.batch._entries import DuplicateId, Entry
 from seedream_async.batch._fields import BadRow, Row
 from seedream_async.batch._jobs import Job, action_of
@@ -112,9 +112,7 @@ class Worker:
             client = await stack.enter_async_context(AsyncSeedream(**setup.client, limits=limits))
             folder = setup.folder
             if folder is None:
-                aside = tempfile.TemporaryDirectory(prefix="seedream-")
-                folder = Path(await in_thread(aside.__enter__))
-                stack.push_async_callback(in_thread, aside.cleanup)
+                folder = await stack.enter_async_context(aside())
             ledger = RemoteLedger(proxy, *await proxy.ask("about"))
             worker = cls(setup, proxy, ledger, client, folder)
             beating = asyncio.create_task(worker._beat())
@@ -141,12 +139,12 @@ class Worker:
         planned = await in_thread(_rows.planned, values, self._setup.defaults, model)
         if (why := self._leaving.why) is not None:  # nor are they planned
             return [line for row, _ in planned for line in _rows.left(row, model, why)]
-        plans = [plan for _, plan in planned if not isinstance(plan, BadRow)]
-        places = iter(await self._ledger.plan(plans))
+        plans = {plan.line: plan for _, plan in planned if not isinstance(plan, BadRow)}
+        places = dict(zip(plans, await self._ledger.plan(list(plans.values())), strict=True))
         bad: list[BadRow] = []
         given: list[Given] = []
         for row, plan in planned:
-            place = plan if isinstance(plan, BadRow) else next(places)
+            place = plan if isinstance(plan, BadRow) else places[plan.line]
             if isinstance(place, DuplicateId):
                 place = _rows.duplicate(place)
             if isinstance(place, BadRow):
