@@ -10,7 +10,8 @@ import types
 from seedream_async import _templates
 from seedream_async.ray._coordinator import Coordinator, Terms
 from seedream_async.ray._proxy import Proxy, RemoteLedger
-from seedream_async.ray._worker import Setup, Worker
+from seedream_async.ray._setup import Setup
+from seedream_async.ray._worker import Worker
 
 MODEL = "doubao-seedream-3-0-t2i-250415"
 
@@ -96,6 +97,56 @@ async def working(desk, folder, emulator, owner="a", **changes):
     setup = setup_of(folder, emulator, **changes)
     async with Worker.running(setup, desk.proxy(owner)) as worker:
         yield worker
+
+
+_elsewhere = {}  # what stays where it is when it travels
+
+
+class Objects:
+    """A file system as pyarrow has them, in memory; of *kind*."""
+
+    def __init__(self, kind="mock"):
+        self.type_name = kind
+        self.files = {}
+        self.moved = []
+
+    def __reduce__(self):
+        _elsewhere[id(self)] = self
+        return _elsewhere.__getitem__, (id(self),)
+
+    def create_dir(self, path, *, recursive):
+        assert recursive
+
+    def get_file_info(self, paths):
+        return [
+            types.SimpleNamespace(
+                type=types.SimpleNamespace(name="File" if path in self.files else "NotFound")
+            )
+            for path in paths
+        ]
+
+    def open_output_stream(self, path):
+        return _Stream(self.files, path)
+
+    def move(self, source, target):
+        self.moved.append(target)
+        self.files[target] = self.files.pop(source)
+
+
+class _Stream:
+    def __init__(self, files, path):
+        self._files = files
+        self._path = path
+
+    def __enter__(self):
+        self._files[self._path] = b""
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def write(self, piece):
+        self._files[self._path] += piece
 
 
 # A Ray of one process: what is asked of it here, and no more

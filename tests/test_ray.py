@@ -12,8 +12,9 @@ import pytest
 import seedream_async.ray
 from seedream_async import InvalidRequestError, RetryPolicy, cli
 from seedream_async.batch import Ledger
+from seedream_async.ray._stores import Store
 
-from .ray_values import MODEL, FakeRay, OldPool, install
+from .ray_values import MODEL, FakeRay, Objects, OldPool, install
 
 
 @pytest.fixture
@@ -90,6 +91,19 @@ def test_workers_are_made_as_they_are_ordered(generate, server, fake, monkeypatc
     assert (new["compute"].size, new["num_cpus"]) == (3, 0.5)
     assert (old["compute"].size, old["num_cpus"], old["max_concurrency"]) == (4, 0.25, 2)
     assert fake.begun == [None]
+
+
+def test_images_may_go_elsewhere(generate, monkeypatch):
+    """Into any file system that pyarrow knows."""
+    import seedream_async.ray._dataset as dataset  # noqa: PLC0415  as it is for this test
+
+    objects = Objects()
+    monkeypatch.setattr(dataset, "store_of", lambda *_: Store(objects, "b"))
+
+    (line,) = generate([row(1)], out="mock://b").take_all()
+
+    assert objects.files.keys() == {"b/r1.jpeg"}
+    assert line["file"] == "r1.jpeg"
 
 
 def test_a_wrong_folder_is_told_before_anything_is_sent(generate, server, tmp_path):
@@ -181,6 +195,16 @@ def test_the_command_sends_from_a_cluster(fake, server, batch, tmp_path, capsys)
     assert [line["line"] for line in manifest(tmp_path)] == [1, 2]
     assert fake.mapped[0]["compute"].size == 3
     assert fake.begun == ["auto", "end"]
+
+
+def test_rows_are_handed_over_in_portions(fake, batch, tmp_path, monkeypatch):
+    """However many they are, few of them are in one place at a time."""
+    from seedream_async.ray import _cluster  # noqa: PLC0415  as it is for this test
+
+    monkeypatch.setattr(_cluster, "_PORTION", 2)
+
+    assert batch([row(n) for n in range(4)], "--ray") == 0
+    assert len(manifest(tmp_path)) == 4
 
 
 def test_the_same_ledger_goes_on_without_a_cluster(fake, server, batch, tmp_path):

@@ -331,9 +331,10 @@ async def test_makes_room_beside_the_ledger(desk, rows):
 # The pace
 
 
-async def test_a_pause_is_everybodys(tmp_path):
+@pytest.mark.parametrize("rate", [None, 6000], ids=["no rate", "a rate"])
+async def test_a_pause_is_everybodys(tmp_path, rate):
     """What one worker was told to wait, the others wait too."""
-    desk = Desk(tmp_path)
+    desk = Desk(tmp_path, images_per_minute=rate)
     first, second = SharedLimiter(desk.proxy("a")), SharedLimiter(desk.proxy("b"))
     now = asyncio.get_running_loop().time
     await first.acquire(1)

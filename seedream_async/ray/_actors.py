@@ -22,7 +22,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from ._coordinator import Coordinator, Terms
 from ._proxy import Proxy
 from ._rows import COLUMNS, GIVEN, unpacked
-from ._worker import Setup, Worker
+from ._setup import Setup
+from ._worker import Worker
 
 _T = TypeVar("_T")
 _CALLS = 100_000  # that wait for their turn at once

@@ -30,7 +30,7 @@ from ._actors import coordinator_of, proxy_of, working
 from ._coordinator import Standing, Terms
 from ._proxy import Proxy, RemoteLedger
 from ._rows import GIVEN, Given
-from ._worker import Setup
+from ._setup import Setup
 
 _PORTION = 1000  # rows that are handed over at once
 _EVERY = 0.5  # seconds between two looks at how far it is
@@ -174,8 +174,6 @@ def _consumed(dataset: Dataset, enough: threading.Event) -> asyncio.Future[None]
 
 
 def _settle(ended: asyncio.Future[None], error: Exception | None) -> None:
-    if ended.done():
-        return
     if error is None:
         ended.set_result(None)
     else:
@@ -207,9 +205,9 @@ async def _followed(
 
 def _learn(run: Run, standing: Standing) -> None:
     run.tally.recount(standing.counts, images=standing.images, cost=standing.cost)
-    for name, text in standing.problems.items():
-        if name not in run.problems:
-            run.problems[name] = None
-            run.on_notice(text)
+    new = [name for name in standing.problems if name not in run.problems]
+    for name in new:
+        run.problems[name] = None
+        run.on_notice(standing.problems[name])
     if standing.why is not None:
         run.leaving.leave(standing.why)

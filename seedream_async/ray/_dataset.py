@@ -21,8 +21,8 @@ from seedream_async.batch._options import NAME, template_of
 
 from ._actors import coordinator_of, working
 from ._coordinator import Terms
-from ._stores import store_of
-from ._worker import Setup
+from ._setup import Setup
+from ._stores import Store, store_of
 
 
 def generate(
@@ -62,39 +62,12 @@ def generate(
     the latter two also for all runs. *client* is what else theirs are made with; the key is that
     of this process. Raises `InvalidRequestError` before anything is sent.
     """
+    told = dict(locals())
     store = store_of(out, filesystem)
     folder = None if store else Path(out).absolute()
     if folder is not None:
         _files.open_place(os.path.join(folder, ""), field="out")  # noqa: PTH118  says: a folder
-    columns = [] if name == NAME else list(dataset.columns() or ())
-    setup = Setup(
-        client={
-            "api_key": checked_key(api_key),
-            "base_url": checked_base_url(base_url),
-            "model": model,
-            **client,
-        },
-        model=model,
-        folder=folder,
-        store=store,
-        template=template_of(folder or Path(), name, columns),
-        in_flight=in_flight,
-        defaults=dict(defaults or {}),
-        limited=max_images is not None or max_cost is not None,
-        priced=max_cost is not None,
-        price=price,
-        resend_unknown=resend_unknown,
-        retry_failed=retry_failed,
-        sidecar=sidecar,
-    )
-    terms = Terms(
-        ledger=str(Path(ledger).absolute()),
-        model=model,
-        images_per_minute=images_per_minute,
-        max_images=max_images,
-        max_cost=max_cost,
-        price=price,
-    )
+    setup, terms = _setup(folder, store, told), _terms(told)
     if not ray.is_initialized():
         ray.init()
     coordinator = coordinator_of(terms)
@@ -103,3 +76,32 @@ def generate(
     if error is not None:
         raise error
     return working(dataset, setup, coordinator, actors=actors, num_cpus=num_cpus)
+
+
+def _setup(folder: Path | None, store: Store | None, told: Mapping[str, Any]) -> Setup:
+    """What the workers go by, who are to do as *told*."""
+    name, alike = told["name"], ("in_flight", "model", "price", "sidecar")
+    columns = [] if name == NAME else list(told["dataset"].columns() or ())
+    access = {
+        "api_key": checked_key(told["api_key"]),
+        "base_url": checked_base_url(told["base_url"]),
+        "model": told["model"],
+    }
+    return Setup(
+        client={**access, **told["client"]},
+        folder=folder,
+        store=store,
+        template=template_of(folder or Path(), name, columns),
+        defaults=dict(told["defaults"] or {}),
+        limited=told["max_images"] is not None or told["max_cost"] is not None,
+        priced=told["max_cost"] is not None,
+        resend_unknown=told["resend_unknown"],
+        retry_failed=told["retry_failed"],
+        **{field: told[field] for field in alike},
+    )
+
+
+def _terms(told: Mapping[str, Any]) -> Terms:
+    alike = ("model", "images_per_minute", "max_images", "max_cost", "price")
+    ledger = str(Path(told["ledger"]).absolute())
+    return Terms(ledger=ledger, **{field: told[field] for field in alike})

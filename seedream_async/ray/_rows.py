@@ -8,11 +8,11 @@ import hashlib
 import json
 import pickle
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from attrs import evolve, frozen
 
-from seedream_async.batch._entries import DuplicateId, Entry, Plan
+from seedream_async.batch._entries import DuplicateId, Entry, Known, Plan
 from seedream_async.batch._fields import BadRow, Row, make_row
 from seedream_async.batch._products import images_of
 from seedream_async.batch._surveying import judged, plan_of
@@ -50,26 +50,52 @@ class Given:
         return pickle.dumps(self)
 
 
+Planned: TypeAlias = tuple[Row, Plan] | BadRow
+
+
 def unpacked(content: bytes) -> Given:
     given: Given = pickle.loads(content)  # noqa: S301  as `packed` made it, a moment ago
     return given
 
 
 def planned(
-    given: Sequence[Mapping[str, Any]], defaults: Mapping[str, Any], model: str
-) -> list[tuple[Row | BadRow, Plan | BadRow]]:
-    """Each of *given* with how the ledger knows it. Blocking, as references are read."""
-    return [_planned(values, defaults, model) for values in given]
+    values: Sequence[Mapping[str, Any]], defaults: Mapping[str, Any], model: str
+) -> list[Planned]:
+    """Each row of a dataset with how the ledger is to know it. Blocking, to read references."""
+    return [_planned(row, defaults, model) for row in values]
 
 
-def _planned(
-    values: Mapping[str, Any], defaults: Mapping[str, Any], model: str
-) -> tuple[Row | BadRow, Plan | BadRow]:
+def _planned(values: Mapping[str, Any], defaults: Mapping[str, Any], model: str) -> Planned:
     row = judged(make_row(0, _set(values), defaults), model)
+    if isinstance(row, BadRow):
+        return row
     plan = plan_of(row, model)
-    if isinstance(plan, BadRow):
-        return plan, plan
-    return row, evolve(plan, line=_line(plan))
+    return plan if isinstance(plan, BadRow) else (row, evolve(plan, line=_line(plan)))
+
+
+def plans_of(rows: Sequence[Planned]) -> list[Plan]:
+    """What the ledger is to know of *rows*: once of each, however often they are there."""
+    plans = (row[1] for row in rows if not isinstance(row, BadRow))
+    return list({plan.line: plan for plan in plans}.values())
+
+
+def placed(
+    rows: Sequence[Planned], places: Sequence[Known | DuplicateId]
+) -> tuple[list[Given], list[BadRow]]:
+    """Those of *rows* that have their *places* in the ledger, and those that have none."""
+    by_line = dict(zip((plan.line for plan in plans_of(rows)), places, strict=True))
+    given: list[Given] = []
+    bad: list[BadRow] = []
+    for row in rows:
+        if isinstance(row, BadRow):
+            bad.append(row)
+            continue
+        place = by_line[row[1].line]
+        if isinstance(place, DuplicateId):
+            bad.append(BadRow(0, f"id {place.id!r} is that of another row too", place.id))
+        else:
+            given.append(Given(number=place.number, row=row[0]))
+    return given, bad
 
 
 def _set(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,10 +119,6 @@ def _line(plan: Plan) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=7).digest(), "big")
 
 
-def duplicate(place: DuplicateId) -> BadRow:
-    return BadRow(0, f"id {place.id!r} is that of another row too", place.id)
-
-
 def bad(row: BadRow, model: str) -> dict[str, Any]:
     """What is told of a row that is no request."""
     return _line_of(row, model, state="bad", problem=row.reason)
@@ -117,11 +139,9 @@ def told(row: Row, entry: Entry, model: str, problem: str | None = None) -> list
     return [_complete({**image, "state": entry.state, "problem": problem}) for image in images]
 
 
-def left(row: Row | BadRow, model: str, why: object) -> list[dict[str, Any]]:
-    """As `told`, of a row that is not even planned, because of *why*."""
-    if isinstance(row, BadRow):
-        return [bad(row, model)]
-    return [_line_of(row, model, state="planned", problem=f"not sent: {why}")]
+def left(row: Row, model: str, why: object) -> dict[str, Any]:
+    """What is told of a row that is not sent, because of *why*."""
+    return _line_of(row, model, state="planned", problem=f"not sent: {why}")
 
 
 def _line_of(row: Row | BadRow, model: str, **about: Any) -> dict[str, Any]:

@@ -15,20 +15,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from attrs import evolve, field, frozen
+from attrs import evolve
 
 from seedream_async import _files
-from seedream_async._allowance import PricePerImage, Spend, came_of, most_of
+from seedream_async._allowance import Spend, came_of, most_of
 from seedream_async._calls import Effort
 from seedream_async._client import AsyncSeedream
 from seedream_async._errand import Errand, Stop, Watched
 from seedream_async._errors import SeedreamError
+from seedream_async._generating import Generating
 from seedream_async._limits import Limits
 from seedream_async._models import ImagesResponse
-from seedream_async._templates import Template
 from seedream_async._threads import in_thread
 from seedream_async.batch._batch import aside
-from seedream_async.batch._entries import DuplicateId, Entry
+from seedream_async.batch._entries import Entry
 from seedream_async.batch._fields import BadRow, Row
 from seedream_async.batch._jobs import Job, action_of
 from seedream_async.batch._keeping import Keeper
@@ -40,30 +40,10 @@ from seedream_async.batch._states import STATES, IllegalTransitionError
 from seedream_async.batch._tally import Tally
 
 from . import _rows
-from ._coordinator import BEAT
 from ._proxy import Proxy, RemoteLedger, SharedLimiter
 from ._rows import Given
-from ._stores import Store, StoreKeeper
-
-
-@frozen(kw_only=True)
-class Setup:
-    """What all workers of a batch go by. *client* is what theirs are made with: keys, too."""
-
-    client: Mapping[str, Any] = field(repr=False)
-    model: str
-    folder: Path | None = None
-    store: Store | None = None
-    template: Template
-    in_flight: int
-    defaults: Mapping[str, Any] = field(factory=dict)
-    limited: bool = False
-    priced: bool = False
-    price: PricePerImage | None = None
-    resend_unknown: bool = False
-    retry_failed: bool = False
-    sidecar: bool = False
-    beat: float = BEAT
+from ._setup import Setup
+from ._stores import StoreKeeper
 
 
 class Worker:
@@ -89,17 +69,7 @@ class Worker:
             dict.fromkeys(STATES, 0), images=0, cost=0.0, currency=None, now=time.monotonic
         )
         self._keeper = self._keeper_of(folder, generating.saver)
-        self._sending = Sending(
-            self._ledger,
-            generating,
-            self._keeper,
-            self._tally,
-            self._leaving,
-            ballast=proxy,
-            place=_files.Place(folder),
-            model=setup.model,
-            price=setup.price,
-        )
+        self._sending = self._sending_of(folder, generating)
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -133,30 +103,35 @@ class Worker:
             sidecar=setup.sidecar,
         )
 
+    def _sending_of(self, folder: Path, generating: Generating) -> Sending:
+        return Sending(
+            self._ledger,
+            generating,
+            self._keeper,
+            self._tally,
+            self._leaving,
+            ballast=self._proxy,
+            place=_files.Place(folder),
+            model=self._setup.model,
+            price=self._setup.price,
+        )
+
     async def of_dataset(self, values: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """What becomes of rows of a dataset."""
         model = self._setup.model
         planned = await in_thread(_rows.planned, values, self._setup.defaults, model)
-        if (why := self._leaving.why) is not None:  # nor are they planned
-            return [line for row, _ in planned for line in _rows.left(row, model, why)]
-        plans = {plan.line: plan for _, plan in planned if not isinstance(plan, BadRow)}
-        places = dict(zip(plans, await self._ledger.plan(list(plans.values())), strict=True))
-        bad: list[BadRow] = []
-        given: list[Given] = []
-        for row, plan in planned:
-            place = plan if isinstance(plan, BadRow) else places[plan.line]
-            if isinstance(place, DuplicateId):
-                place = _rows.duplicate(place)
-            if isinstance(place, BadRow):
-                bad.append(place)
-            elif isinstance(row, Row):
-                given.append(Given(number=place.number, row=row))
+        if self._leaving.why is None:
+            places = await self._ledger.plan(_rows.plans_of(planned))
+            given, bad = _rows.placed(planned, places)
+        else:  # they are not even planned
+            given = [Given(number=0, row=one[0]) for one in planned if isinstance(one, tuple)]
+            bad = [one for one in planned if isinstance(one, BadRow)]
         return [_rows.bad(row, model) for row in bad] + await self.rows(given)
 
     async def rows(self, given: Sequence[Given]) -> list[dict[str, Any]]:
         """What becomes of rows that the ledger knows, as lines of the manifest."""
         if (why := self._leaving.why) is not None:
-            return [line for one in given for line in _rows.left(one.row, self._setup.model, why)]
+            return [_rows.left(one.row, self._setup.model, why) for one in given]
         numbers = list(dict.fromkeys(one.number for one in given))
         self._users.update(numbers)
         try:
