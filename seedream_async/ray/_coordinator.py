@@ -109,14 +109,16 @@ class Coordinator:
 
     async def _opened(self) -> Ledger:
         async with self._opening:
-            if self._ledger is None:
-                ledger = await self._open()
-                if self._restarted:
-                    await self._keep_in_flight(ledger)
-                self._ledger = ledger
-        return self._ledger
+            return self._ledger or await self._open()
 
     async def _open(self) -> Ledger:
+        ledger = await self._unlocked()
+        if self._restarted:
+            await self._keep_in_flight(ledger)
+        self._ledger = ledger
+        return ledger
+
+    async def _unlocked(self) -> Ledger:
         until = self._now() + _PATIENCE
         while True:
             try:

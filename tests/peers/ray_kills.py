@@ -182,35 +182,41 @@ def check(run, kills, *, most=None):
     return f"{dict(states)}, {prompts.total()} billed, most in {WINDOW:.0f} s: {window}"
 
 
-def kill_one(folder, name, *, nodes=1, images_per_minute=None, most=None):
-    """Kill one process of the cluster, the last one that is called *name*, while it is at work."""
+def kill(folder, *names, nodes=1, images_per_minute=None, most=None):
+    """Kill processes of a cluster that is at work: of those of each name, the last one."""
     with Service.running() as service:
         run = Run(folder, service)
         write_rows(folder)
         process = run.start(driver(run, nodes=nodes, images_per_minute=images_per_minute))
-        run.wait_until_billed(60, process)
-        run.kill(name)
+        for number, name in enumerate(names, 1):
+            run.wait_until_billed(60 * number, process)
+            run.kill(name)
         assert process.wait(120) == 0, f"see {folder / 'log'}"
         rows = json.loads((folder / "manifest.json").read_text())
         states = Counter(row["state"] for row in rows)
         assert len(rows) == ROWS, states
         assert states == Counter(entry.state for entry in run.entries()), states
-        return check(run, kills=1, most=most)
+        return check(run, kills=len(names), most=most)
 
 
 def worker(folder):
-    return kill_one(folder, "MapWorker")
+    return kill(folder, "MapWorker")
 
 
 def coordinator(folder):
-    return kill_one(folder, "CoordinatorActor")
+    return kill(folder, "CoordinatorActor")
+
+
+def both(folder):
+    """The coordinator, and then a worker, in one run."""
+    return kill(folder, "CoordinatorActor", "MapWorker")
 
 
 def raylet(folder):
     """That of the second of two nodes, which are told to make 600 images per minute."""
     # In any 10 s, what 10 s bring and what is saved up in 2; they arrive a little unevenly.
     most = 100 + 20 + 5
-    return kill_one(folder, "/raylet", nodes=2, images_per_minute=600, most=most)
+    return kill(folder, "/raylet", nodes=2, images_per_minute=600, most=most)
 
 
 def command(folder):
@@ -239,19 +245,15 @@ def command(folder):
         return check(run, kills=1)
 
 
-SCENES = {
-    "worker": worker,
-    "coordinator": coordinator,
-    "raylet": raylet,
-    "command": command,
-}
+SCENES = {"both": both, "raylet": raylet, "command": command}
+ALONE = {"worker": worker, "coordinator": coordinator}
 
 
 def main():
     folder, *names = sys.argv[1:]
     for name in names or SCENES:
         start = time.monotonic()
-        told = SCENES[name](Path(folder) / name)
+        told = (SCENES | ALONE)[name](Path(folder) / name)
         sys.stdout.write(f"{name}: {told}, {time.monotonic() - start:.0f} s\n")
         sys.stdout.flush()
 
