@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import json
 import pickle
 import sys
 import threading
 import types
+from pathlib import Path
 
 from seedream_async import _templates
 from seedream_async.ray._coordinator import Coordinator, Terms
@@ -232,6 +234,9 @@ class _Dataset:
         finally:
             worker.close()
 
+    def write_parquet(self, path):
+        self._ray.written[path] = self.take_all()
+
     def take_all(self):
         return [row for table in self.iter_batches() for row in table.to_pylist()]
 
@@ -264,9 +269,23 @@ class FakeRay(types.ModuleType):
         self.data = types.ModuleType("ray.data")
         self.data.Dataset = _Dataset
         self.data.ActorPoolStrategy = _Pool
+        self.written = {}  # what datasets were written to
+        self.data.read_json = self._read_json
         self.data.from_arrow_refs = lambda tables: _Dataset(self, tables)
         context = types.SimpleNamespace(enable_progress_bars=True)
         self.data.DataContext = types.SimpleNamespace(get_current=lambda: context)
+
+    @classmethod
+    @contextlib.contextmanager
+    def running(cls, monkeypatch):
+        """Such a module, to be imported in the block."""
+        fake = cls()
+        install(monkeypatch, fake)
+        fake.start()
+        try:
+            yield fake
+        finally:
+            fake.stop()
 
     def start(self):
         self._thread.start()
@@ -277,6 +296,9 @@ class FakeRay(types.ModuleType):
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()
+
+    def _read_json(self, path):
+        return self.dataset([json.loads(line) for line in Path(path).read_text().splitlines()])
 
     def dataset(self, rows):
         names = list(dict.fromkeys(name for row in rows for name in row))

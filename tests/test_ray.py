@@ -14,17 +14,14 @@ from seedream_async import InvalidRequestError, RetryPolicy, cli
 from seedream_async.batch import Ledger
 from seedream_async.ray._stores import Store
 
-from .ray_values import MODEL, FakeRay, Objects, OldPool, install
+from .ray_values import MODEL, FakeRay, Objects, OldPool
 
 
 @pytest.fixture
 def fake(monkeypatch):
     """A Ray of one process."""
-    made = FakeRay()
-    install(monkeypatch, made)
-    made.start()
-    yield made
-    made.stop()
+    with FakeRay.running(monkeypatch) as made:
+        yield made
 
 
 @pytest.fixture

@@ -169,6 +169,20 @@ async def test_given_rows_are_known_to_the_ledger(desk, out, emulator):
     assert (line["line"], line["file"], line["state"]) == (7, "r7.jpeg", "saved")
 
 
+async def test_a_row_that_is_being_saved_is_no_row_in_flight(desk, out, emulator):
+    """Another one is sent while the store keeps the first one waiting."""
+    emulator.stall_next(on="store")
+    async with working(desk, out, emulator, in_flight=1) as worker:
+        making = asyncio.create_task(worker.of_dataset([row(1), row(2)]))
+        while emulator.request_count < 2:
+            await asyncio.sleep(0.01)
+        done = making.done()
+        making.cancel()
+        await asyncio.wait([making])
+
+    assert not done
+
+
 # What is left to others
 
 

@@ -194,9 +194,11 @@ class Worker:
         )
         if action == "leave":
             return True
-        async with self._slots:
+        await self._slots.acquire()
+        with contextlib.ExitStack() as slot:
+            slot.callback(self._slots.release)
             if action == "send":
-                return await self._sent(entry, row)
+                return await self._sent(entry, row, slot)
             return await self._fetched(entry, row)
 
     async def _fetched(self, entry: Entry, row: Row) -> bool:
@@ -213,7 +215,7 @@ class Worker:
             self._signs.read(error)
         return True
 
-    async def _sent(self, entry: Entry, row: Row) -> bool:
+    async def _sent(self, entry: Entry, row: Row, slot: contextlib.ExitStack) -> bool:
         """Send *row*; tell whether it was not sent by another in the meantime."""
         if self._leaving.why is not None:
             return True
@@ -222,7 +224,7 @@ class Worker:
         errand = Errand(entry.number, request)
         try:
             await self._reserve(errand)
-            await self._answered(errand, job)
+            await self._answered(errand, job, slot)
         except IllegalTransitionError:
             return False
         except Exception as error:  # noqa: BLE001  one failed row never costs the others
@@ -234,7 +236,7 @@ class Worker:
             await self._settle(errand)
         return True
 
-    async def _answered(self, errand: Errand, job: Job) -> None:
+    async def _answered(self, errand: Errand, job: Job, slot: contextlib.ExitStack) -> None:
         request = job.row.request
         request = evolve(request, model=request.model or self._setup.model)
 
@@ -246,6 +248,7 @@ class Worker:
 
         def answered(response: ImagesResponse) -> None:
             errand.response = response
+            slot.close()  # for another row, while the images of this one are saved
 
         self._stop.check(request)
         self._sending.jobs[job.number] = job
