@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 
@@ -58,13 +58,10 @@ def cpu_of(process: int) -> float:
 
 def cpu_below(process: int) -> float:
     """CPU seconds of *process* and of all that descend from it."""
-    total, found = cpu_of(process), [process]
-    while found:
-        parent = found.pop()
-        for task in Path(f"/proc/{parent}/task").iterdir():
-            for child in map(int, (task / "children").read_text().split()):
-                total += cpu_of(child)
-                found.append(child)
+    total = cpu_of(process)
+    for children in Path(f"/proc/{process}/task").glob("*/children"):
+        with suppress(FileNotFoundError):  # threads and processes come and go
+            total += sum(cpu_below(int(child)) for child in children.read_text().split())
     return total
 
 

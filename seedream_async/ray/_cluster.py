@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -75,6 +76,7 @@ def _connect(address: str | None) -> None:
             problem = f"ray: there is no cluster at {address} that can be joined. Nothing was sent"
             raise InvalidRequestError(problem, field="ray") from exc
         ray.init(include_dashboard=False, object_store_memory=_STORE, **quiet)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     ray.data.DataContext.get_current().enable_progress_bars = False
 
 
