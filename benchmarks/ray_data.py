@@ -67,10 +67,10 @@ def cpu_below(process: int) -> float:
 
 def local(folder: Path, rows: int, width: int) -> tuple[float, float]:
     """Seconds and CPU seconds of a batch in this process."""
-    import asyncio  # noqa: PLC0415  as below: each engine is loaded for its own run
+    import asyncio
 
-    from seedream_async import AsyncSeedream, Limits  # noqa: PLC0415
-    from seedream_async.batch import run_batch  # noqa: PLC0415
+    from seedream_async import AsyncSeedream, Limits
+    from seedream_async.batch import run_batch
 
     async def run() -> None:
         limits = Limits(concurrency=width)
@@ -88,9 +88,9 @@ def cluster(folder: Path, rows: int, workers: int) -> tuple[float, float]:
     Seconds and CPU seconds of the same on Ray, once its workers are there: a few rows before see
     to that. What all processes of Ray take is counted.
     """
-    import ray  # noqa: PLC0415
+    import ray
 
-    from seedream_async.ray import generate  # noqa: PLC0415
+    from seedream_async.ray import generate
 
     ray.init(
         num_cpus=8, object_store_memory=STORE, include_dashboard=False, log_to_driver=False,
