@@ -126,7 +126,8 @@ class Objects:
     def get_file_info(self, paths):
         return [
             types.SimpleNamespace(
-                type=types.SimpleNamespace(name="File" if path in self.files else "NotFound")
+                type=types.SimpleNamespace(name="File" if path in self.files else "NotFound"),
+                size=len(self.files.get(path, b"")),
             )
             for path in paths
         ]

@@ -375,6 +375,7 @@ async def test_a_name_that_is_taken_gets_a_number(desk, emulator):
 async def test_a_store_that_refuses_ends_the_batch(desk, emulator):
     """It is as a full disk: the image is paid for, and the next run fetches it."""
     objects = Objects()
+    objects.files["b/r1.jpeg"] = b"another's"
     how = {"store": Store(objects, "b")}
 
     def full(path):
@@ -389,8 +390,20 @@ async def test_a_store_that_refuses_ends_the_batch(desk, emulator):
         second = await worker.of_dataset([row(1)])
 
     assert states(first + second) == ["paid", "saved"]
-    assert objects.files.keys() == {"b/r1.jpeg"}
+    assert objects.files.keys() == {"b/r1.jpeg", "b/r1_1.jpeg"}
+    assert objects.files["b/r1.jpeg"] == b"another's"
     assert emulator.images_billed == 1
+
+
+def test_a_file_that_is_there_already_is_not_put_there_twice(tmp_path):
+    """One that an earlier run put there, but could not note, is replaced by itself."""
+    source = tmp_path / "r1.jpeg"
+    source.write_bytes(b"picture")
+    store = Store(Objects(), "b")
+
+    names = [store.put(source, "r1.jpeg", again=again) for again in (False, True, False)]
+
+    assert names == ["r1.jpeg", "r1.jpeg", "r1_1.jpeg"]
 
 
 def test_a_folder_is_no_store():

@@ -36,24 +36,24 @@ class Store:
         """
         Copy the file at *source* there as *name*, and tell what it is called. Blocking.
 
-        A name that is taken gets a number, unless the file is put there *again*.
+        A name that is taken gets a number; by a file of the same size it is not, if the file may
+        have been put there before, and is *again*.
         """
-        target = PurePosixPath(self.path) / name
-        if not again:
-            target = self._free(target)
+        own = source.stat().st_size if again else None
+        target = self._free(PurePosixPath(self.path) / name, own)
         self.filesystem.create_dir(str(target.parent), recursive=True)
         self._copy(source, str(target))
         return target.relative_to(self.path).as_posix()
 
-    def _free(self, target: PurePosixPath) -> PurePosixPath:
+    def _free(self, target: PurePosixPath, own: int | None) -> PurePosixPath:
         def taken(number: int) -> bool:
-            return self._taken(_numbered(target, number))
+            return self._taken(_numbered(target, number), own)
 
         return _numbered(target, next(number for number in numbers(taken) if not taken(number)))
 
-    def _taken(self, target: PurePosixPath) -> bool:
+    def _taken(self, target: PurePosixPath, own: int | None) -> bool:
         (found,) = self.filesystem.get_file_info([str(target)])
-        return bool(found.type.name != "NotFound")
+        return found.type.name != "NotFound" and (own is None or found.size != own)
 
     def _copy(self, source: Path, target: str) -> None:
         whole = str(self.filesystem.type_name) in _WHOLE
@@ -102,7 +102,7 @@ class StoreKeeper(Keeper):
             name = self._store.put(local, file.path, again=answer.again)
             beside = local.with_name(f"{local.name}.json")
             if self._sidecar:
-                self._store.put(beside, f"{name}.json", again=True)
+                self._store.put(beside, f"{name}.json", again=answer.again)
         for path in (local, beside):
             path.unlink(missing_ok=True)
         return evolve(file, path=name)

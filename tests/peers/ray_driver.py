@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import ray
+from pyarrow.fs import LocalFileSystem
 from ray.cluster_utils import Cluster
 
 from seedream_async.ray import generate
@@ -39,6 +40,8 @@ def main():
         results = generate(
             ray.data.read_json(str(folder / "rows.jsonl")),
             out=folder / "out",
+            # What has several nodes has a store; here it is a disk, as pyarrow sees it.
+            filesystem=LocalFileSystem() if task["nodes"] > 1 else None,
             ledger=folder / "out" / "ledger.sqlite3",
             model=MODEL,
             actors=task["actors"],

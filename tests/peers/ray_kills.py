@@ -129,7 +129,7 @@ class Run:
             assert process.poll() is None, f"it ended early; see {self.folder / 'log'}"
             time.sleep(0.05)
 
-    def gone(self, seconds=30):
+    def gone(self, seconds=60):
         """Whether nothing is left behind, after a while."""
         until = time.monotonic() + seconds
         while (left := self.processes()) and time.monotonic() < until:
@@ -191,7 +191,7 @@ def kill(folder, *names, nodes=1, images_per_minute=None, most=None):
         for number, name in enumerate(names, 1):
             run.wait_until_billed(60 * number, process)
             run.kill(name)
-        assert process.wait(120) == 0, f"see {folder / 'log'}"
+        assert process.wait(240) == 0, f"see {folder / 'log'}"
         rows = json.loads((folder / "manifest.json").read_text())
         states = Counter(row["state"] for row in rows)
         assert len(rows) == ROWS, states
@@ -235,11 +235,11 @@ def command(folder):
         process = run.start(line)
         run.wait_until_billed(100, process)
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130, f"see {folder / 'log'}"
+        assert process.wait(120) == 130, f"see {folder / 'log'}"
         left = Counter(entry.state for entry in run.entries())
         assert left["planned"], left
         assert left.keys() <= {"saved", "unknown", "planned"}, left
-        assert run.start(line).wait(120) == 5, f"see {folder / 'log'}"
+        assert run.start(line).wait(240) == 5, f"see {folder / 'log'}"
         manifest = (folder / "out" / "manifest.jsonl").read_text().splitlines()
         assert len(manifest) == Counter(entry.state for entry in run.entries())["saved"]
         return check(run, kills=1)
