@@ -139,7 +139,7 @@ def working(
 
 def _pool(actors: int) -> dict[str, Any]:
     """So many *actors*, each with a second block at hand when it is about to end one."""
-    name = "max_concurrent_calls_per_actor"
-    if name in inspect.signature(ActorPoolStrategy).parameters:
-        return {"compute": ActorPoolStrategy(size=actors, **{name: 2})}
+    calls: dict[str, Any] = {"max_concurrent_calls_per_actor": 2}
+    if calls.keys() <= inspect.signature(ActorPoolStrategy).parameters.keys():
+        return {"compute": ActorPoolStrategy(size=actors, **calls)}
     return {"compute": ActorPoolStrategy(size=actors), "max_concurrency": 2}

@@ -50,7 +50,8 @@ async def opened(
     Without an address it is the cluster of this machine, or else one that is started for it.
     """
     async with _connected(address):
-        nodes = [node for node in ray.nodes() if node["Alive"]]
+        untyped: Any = ray  # of which not all is typed
+        nodes = [node for node in untyped.nodes() if node["Alive"]]
         cluster = Cluster(options=options, client=client, actors=actors or max(2, len(nodes)))
         opening, send = cluster.ledger, cluster.send
         async with _batch.opened(options, client, opening=opening, send=send) as batch:
