@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from seedream_async import InvalidRequestError, RetryPolicy
+from seedream_async.emulator import Emulator
 from seedream_async.ray import _rows
 from seedream_async.ray._rows import Given
 from seedream_async.ray._stores import Store, store_of
@@ -88,6 +89,25 @@ async def test_equal_rows_are_one_unless_their_ids_differ(desk, out, emulator):
     assert {line["file"] for some in same for line in some} == {"000001.jpeg"}
     assert len({line["file"] for line in lines}) == 2
     assert emulator.images_billed == 3
+
+
+async def test_a_row_is_let_go_of_by_the_last_who_is_at_it(desk, out):
+    """A batch that ends does not give up the row that another batch has just sent again."""
+    async with (
+        Emulator(latency=0.3) as emulator,
+        working(desk, out, emulator, retry_failed=True) as worker,
+    ):
+        emulator.fail_all_next(status=200)
+        first = asyncio.create_task(worker.of_dataset([row(1)]))
+        second = asyncio.create_task(worker.of_dataset([row(1)]))
+        while emulator.request_count < 1:
+            await asyncio.sleep(0.01)
+        emulator.fail_all_next(status=200)
+        lines = [*await first, *await second]
+        entries = [entry async for entry in (await desk.ledger()).entries()]
+
+    assert len(lines) == 2
+    assert [(entry.state, entry.doubts) for entry in entries] == [("failed", 0)]
 
 
 async def test_wrong_rows_are_told(desk, out, emulator):
@@ -174,8 +194,9 @@ async def test_a_row_that_is_being_saved_is_no_row_in_flight(desk, out, emulator
     emulator.stall_next(on="store")
     async with working(desk, out, emulator, in_flight=1) as worker:
         making = asyncio.create_task(worker.of_dataset([row(1), row(2)]))
-        while emulator.request_count < 2:
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(10):  # much less than a store is given
+            while emulator.request_count < 2:
+                await asyncio.sleep(0.01)
         done = making.done()
         making.cancel()
         await asyncio.wait([making])

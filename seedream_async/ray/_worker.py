@@ -250,7 +250,6 @@ class Worker:
             errand.response = response
             slot.close()  # for another row, while the images of this one are saved
 
-        self._stop.check(request)
         self._sending.jobs[job.number] = job
         await self._sending.generate(job.number, request, began, answered)
 
