@@ -40,6 +40,7 @@ class Desk:
         self.time = 0.0
         self.refused = self.lost = 0
         self.asked = []
+        self.released = []  # the rows of each release
         self.coordinator = self._coordinator()
 
     def _coordinator(self, *, restarted=False):
@@ -53,6 +54,8 @@ class Desk:
     async def remote(self, name, args):
         name, args = travelled((name, args))
         self.asked.append(name)
+        if name == "release":
+            self.released.append(args[1])
         if self.refused:
             self.refused -= 1
             raise GoneError
