@@ -227,6 +227,30 @@ async def test_a_row_that_another_sent_meanwhile_is_looked_at_again(desk, out, e
     assert emulator.request_count == 0
 
 
+async def test_a_row_that_was_lost_to_another_is_waited_for(desk, out, emulator):
+    """A worker that was silent too long does not send what is not its own; once it is, it does."""
+    look, claims = desk.coordinator.look, desk.coordinator._claims
+
+    async def losing(ledger, owner, numbers):
+        found = await look(ledger, owner, numbers)
+        if desk.asked.count("look") == 1:
+            claims.drop("a", 1)
+            claims.take("b", 1)
+        return found
+
+    desk.coordinator.look = losing
+    async with working(desk, out, emulator) as worker:
+        making = asyncio.create_task(worker.of_dataset([row(1)]))
+        while desk.asked.count("look") < 3:
+            await asyncio.sleep(0.01)
+        before = emulator.request_count
+        await desk.proxy("b").ask("release", "b", [1])
+        lines = await making
+
+    assert before == 0
+    assert states(lines) == ["saved"]
+
+
 async def test_a_batch_that_is_left_sends_nothing_more(desk, out, emulator):
     """What is in flight is waited for, and the rest is told as not sent, with the reason."""
     async with working(desk, out, emulator, in_flight=1) as worker:
