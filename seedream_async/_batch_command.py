@@ -8,21 +8,27 @@ import contextlib
 import shlex
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from typing import TypeAlias
 
 from attrs import evolve
 
 from ._batch_progress import display_of
 from ._client import AsyncSeedream
-from ._errors import BudgetReachedError
+from ._errors import BudgetReachedError, InvalidRequestError
 from ._limits import Limits
 from ._verdicts import code_of, say, tell, words_of
 from ._verdicts import exit_code as code_of_error
 from .batch import BatchResult, _batch
 from .batch._options import Options
 from .batch._results import BatchPlan, BatchProgress
+from .batch._session import Batch
 from .batch._wording import duration
 from .emulator import Emulator
 
+# How a batch is opened: with its rows sent from here, or from elsewhere.
+Opened: TypeAlias = Callable[[Options, AsyncSeedream], AbstractAsyncContextManager[Batch]]
 _DEFAULTS = (
     "size",
     "output_format",
@@ -41,10 +47,27 @@ async def batch(options: argparse.Namespace) -> int:
             plan = await _batch.plan_batch(evolve(told, on_notice=tell), client)
             _tell_plan(plan)
             return 2 if plan.bad else 0
-        return await run(told, client, resume=_resume_line(options))
+        opened = _batch.opened if options.ray is None else _on_ray(options)
+        return await run(told, client, resume=_resume_line(options), opened=opened)
 
 
-async def run(told: Options, client: AsyncSeedream, *, resume: str, show: bool = False) -> int:
+def _on_ray(options: argparse.Namespace) -> Opened:
+    try:
+        from .ray import _cluster  # noqa: PLC0415  an extra, and slow to import
+    except ModuleNotFoundError as exc:
+        problem = f"--ray needs {exc.name}: pip install 'seedream-async[ray]'. Nothing was sent"
+        raise InvalidRequestError(problem, field="ray") from None
+    return partial(_cluster.opened, address=options.ray or None, actors=options.workers)
+
+
+async def run(
+    told: Options,
+    client: AsyncSeedream,
+    *,
+    resume: str,
+    show: bool = False,
+    opened: Opened = _batch.opened,
+) -> int:
     """Run the batch that is *told*, until its end or until somebody wants to leave."""
     leaver = _Leaver(told.leave, resume)
     with display_of() as display, leaver.listening():
@@ -55,8 +78,8 @@ async def run(told: Options, client: AsyncSeedream, *, resume: str, show: bool =
             on_saved=display.saved if show else told.on_saved,
         )
         try:
-            async with _batch.opened(options, client) as opened:
-                result: BatchResult | None = await opened.run()
+            async with opened(options, client) as batch:
+                result: BatchResult | None = await batch.run()
         except asyncio.CancelledError:
             if not leaver.cancelled:
                 raise

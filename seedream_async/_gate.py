@@ -94,6 +94,13 @@ class Gate:
             self._spread_out(min(wait, 1.0))
         return wait
 
+    def hold(self, seconds: float) -> None:
+        """Let nobody through for so many *seconds*, as another who shares the account was told."""
+        now = asyncio.get_running_loop().time()
+        self.paused_until = max(self.paused_until, now + seconds)
+        if not self._by_image:
+            self._spread_out(min(seconds, 1.0))
+
     def learn(self, asked: int, granted_at: float) -> None:
         """Take the refusal of what was *granted_at* a time as a sign of the account's rate."""
         now = asyncio.get_running_loop().time()

@@ -41,6 +41,11 @@ class Purse:
         cannot, and `InvalidRequestError` if there is a limit of cost and no price of the model.
         """
         most = self._most_of(request)
+        await self.hold(most)
+        return most
+
+    async def hold(self, most: Spend) -> None:
+        """As `reserve`, for a request that may come to *most*."""
         async with self._turn:
             while not self.allowance.fits(most):
                 if refusal := self.allowance.refusal(most):
@@ -48,7 +53,6 @@ class Purse:
                 self._settled.clear()
                 await self._settled.wait()
             self.allowance = self.allowance.reserve(most)
-        return most
 
     def _most_of(self, request: GenerateRequest) -> Spend:
         limited = self.allowance.max_cost is not None
@@ -77,8 +81,11 @@ class Purse:
         times: int = 1,
     ) -> None:
         """Put back what *most*, held so many *times*, has over what came of its request."""
-        came = came_of(most, attempts, response)
-        self.allowance = self.allowance.settle(most.times(times), came)
+        self.put_back(most.times(times), came_of(most, attempts, response))
+
+    def put_back(self, most: Spend, came: Spend) -> None:
+        """Let go of *most*, which was held, and count what *came* of it."""
+        self.allowance = self.allowance.settle(most, came)
         self._settled.set()
 
     def holding(self, request: GenerateRequest) -> Holding:

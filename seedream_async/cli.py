@@ -202,6 +202,8 @@ def _add_wishes(group: argparse._ArgumentGroup) -> None:
     add("--strict", action="store_true", help="send nothing if any row is wrong")
     add("--resend-unknown", action="store_true", help="send again what may be billed; may bill it")
     add("--retry-failed", action="store_true", help="send again what was refused for its content")
+    add("--ray", nargs="?", const="", metavar="ADDRESS", help="send from the workers of a cluster")
+    add("--workers", type=_positive, metavar="N", help="of --ray; default: one a node, at least 2")
     add("--other-input", action="store_true", help="go on with another file in the same folder")
     add("--emulator", action="store_true", help="send it to the emulator: no key, no cost")
 

@@ -543,6 +543,52 @@ async def test_what_was_sent_is_unknown_when_opened_again(path):
     assert again == Recovery()
 
 
+async def test_what_was_sent_stays_so_if_the_run_goes_on(path):
+    """Who only lost the process that holds the ledger still waits for answers."""
+    async with Ledger.open(path) as first:
+        await first.begin({}, "digest")
+        await first.plan(plans(2))
+        await first.sent(1)
+    async with Ledger.open(path, goes_on=True) as second:
+        await second.paid(1, [Link(url=URL)])
+        states = [entry.state async for entry in second.entries()]
+
+    assert second.recovery == Recovery()
+    assert states == ["paid", "planned"]
+
+
+@pytest.mark.parametrize("state", STATES)
+async def test_a_row_that_is_given_up_is_unknown_if_it_was_sent(ledger, state):
+    """Whatever else it is, it stays, also if it became so a moment before."""
+    await bring(ledger, 1, state)
+    before = await entry_of(ledger, 1)
+
+    told = await ledger.given_up(1, "its sender is gone")
+
+    after = await entry_of(ledger, 1)
+    assert told == state
+    if state == "sent":
+        assert (after.state, after.problem, after.doubts) == ("unknown", "Interrupted", 1)
+        assert after.message == "its sender is gone"
+    else:
+        assert after == before
+
+
+async def test_rows_by_their_numbers(ledger):
+    """They come in the order that is asked for, with their images, whatever input they are of."""
+    await bring(ledger, 1, "saved")
+    await ledger.begin({}, "another digest")
+    await ledger.plan(plans(1, first=3))
+
+    found = await ledger.rows([3, 1])
+
+    assert [(entry.number, entry.state, entry.listed) for entry in found] == [
+        (3, "planned", True),
+        (1, "saved", False),
+    ]
+    assert [image.file for image in found[1].images] == [file_of()]
+
+
 async def test_only_its_owner_may_read_it(path):
     """A ledger holds links, which are as good as keys."""
     async with Ledger.open(path):

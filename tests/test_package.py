@@ -77,7 +77,7 @@ LAYERS = (
     {"_client"},
 )
 OPTIONAL = {
-    *("emulator", "batch", "cli", "redis", "opentelemetry", "pytest_plugin"),
+    *("emulator", "batch", "cli", "ray", "redis", "opentelemetry", "pytest_plugin"),
     *("_conventions", "_real_requests"),
     *("_commands", "_doctor", "_progress", "__init__", "__main__"),
     *("_batch_command", "_batch_progress", "_demo", "_ledger_commands", "_verdicts"),

@@ -2,6 +2,7 @@
 
 import ast
 import asyncio
+import json
 import re
 import subprocess
 import sys
@@ -12,11 +13,14 @@ import pytest
 from PIL import Image
 from prometheus_client import REGISTRY
 
+from .ray_values import FakeRay
+
 README = Path(__file__).parent.parent.joinpath("README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 SCRIPTS = [block for block in BLOCKS if "asyncio.run(" in block]
 TESTS = [block for block in BLOCKS if "def test_" in block]
-SNIPPETS = [block for block in BLOCKS if block not in SCRIPTS + TESTS]
+CLUSTERS = [block for block in BLOCKS if "import ray" in block]
+SNIPPETS = [block for block in BLOCKS if block not in SCRIPTS + TESTS + CLUSTERS]
 (ERRORS,) = [block for block in SNIPPETS if "except APIError" in block]
 (PROMETHEUS,) = [block for block in SNIPPETS if "prometheus_client" in block]
 RUN = "python3 -m venv .venv && .venv/bin/pip install '.[cli]' && .venv/bin/seedream demo"
@@ -94,6 +98,20 @@ async def test_snippets_run(block, server, tmp_path):
     assert_whole(tmp_path)
 
 
+@pytest.mark.parametrize("block", CLUSTERS, ids=title)
+def test_clusters_work(block, server, tmp_path, monkeypatch):
+    """The example of a cluster makes every image of its input, on a Ray of one process."""
+    row = {"prompt": "a lighthouse at dawn"}
+    (tmp_path / "prompts.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+
+    with FakeRay.running(monkeypatch) as fake:
+        exec(block, {})  # noqa: S102
+
+    assert [line["state"] for line in fake.written["manifest"]] == ["saved"]
+    assert server.images_billed == 1
+    assert_whole(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
@@ -163,7 +181,7 @@ def test_tests_pass(block, tmp_path):
 
 def test_every_kind_of_block_is_there():
     """No block escapes, because a search for its kind came back empty."""
-    assert len(SCRIPTS) == len(TESTS) == 1
+    assert len(SCRIPTS) == len(TESTS) == len(CLUSTERS) == 1
     assert len(BLOCKS) == README.count("```python")
     assert len(SNIPPETS) >= 5
 

@@ -7,10 +7,17 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
+from typing import Protocol
 
 from seedream_async._threads import in_thread, surely_in_thread
 
 SIZE = 1024 * 1024  # bytes: some pages for each of a hundred rows that are in flight
+
+
+class Room(Protocol):
+    """What makes room where the ledger is."""
+
+    async def drop(self) -> None: ...
 
 
 class Ballast:

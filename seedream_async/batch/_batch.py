@@ -9,7 +9,8 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from ._options import Options
 from ._planned import planned
 from ._results import BatchPlan, BatchProgress, BatchResult
 from ._rows import Format
+from ._running import Run
 from ._session import Batch
 
 LEDGER = "ledger.sqlite3"
@@ -35,9 +37,14 @@ LEDGER = "ledger.sqlite3"
 
 @contextlib.asynccontextmanager
 async def opened(
-    options: Options, client: AsyncSeedream, *, ledger: Path | None = None
+    options: Options,
+    client: AsyncSeedream,
+    *,
+    ledger: Path | None = None,
+    opening: Callable[[Path], AbstractAsyncContextManager[Ledger]] = Ledger.open,
+    send: Callable[[Run], Awaitable[None]] = Run.send,
 ) -> AsyncIterator[Batch]:
-    """The batch of *options*, with its ledger open."""
+    """The batch of *options*, with its ledger open: by *opening*, and *send* sends its rows."""
     folder = os.path.join(options.folder, "")  # noqa: PTH118  the slash says: a folder
     await in_thread(_files.open_place, folder, field="out")
     given = await Input.of(
@@ -47,13 +54,13 @@ async def opened(
         format=options.format,
         defaults=options.defaults,
     )
-    async with Ledger.open(ledger or options.ledger) as opened_ledger:
-        yield Batch(options=options, given=given, ledger=opened_ledger, client=client)
+    async with opening(ledger or options.ledger) as opened_ledger:
+        yield Batch(options=options, given=given, ledger=opened_ledger, client=client, send=send)
 
 
 async def plan_batch(options: Options, client: AsyncSeedream) -> BatchPlan:
     """What a run would do, as told by a copy of its ledger; nothing is sent, and nothing stays."""
-    async with _aside() as folder:
+    async with aside() as folder:
         copy = folder / LEDGER
         await in_thread(_copy, options.ledger, copy)
         async with opened(evolve(options, folder=folder), client, ledger=copy) as batch:
@@ -66,7 +73,7 @@ async def plan_batch(options: Options, client: AsyncSeedream) -> BatchPlan:
 
 
 @contextlib.asynccontextmanager
-async def _aside() -> AsyncIterator[Path]:
+async def aside() -> AsyncIterator[Path]:
     """A folder that is gone afterwards."""
     folder = await in_thread(tempfile.mkdtemp, prefix="seedream-")
     try:

@@ -22,9 +22,8 @@ from seedream_async._threads import in_thread
 from seedream_async._writing import FileWriter
 
 from . import _contents
-from ._entries import File
+from ._entries import File, Marks
 from ._jobs import DEAD, Job
-from ._ledger import Ledger
 from ._report_entries import Picture
 from ._states import State
 from ._tally import Tally
@@ -49,7 +48,7 @@ class Keeper:
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: Marks,
         saver: Saver,
         tally: Tally,
         *,
@@ -75,11 +74,14 @@ class Keeper:
         if files:
             state = await self._ledger.saved(job.number, files)
             self._tally.images += len(files)
-            await make_previews(self._folder, [picture_of(file) for file in files])
+            await self._previews(files)
         if errors:
             state = await self._part(job, errors)
         self._tally.move("paid", state)
         return tuple(self._saved(file) for file in files)
+
+    async def _previews(self, files: list[File]) -> None:
+        await make_previews(self._folder, [picture_of(file) for file in files])
 
     def _saved(self, file: File) -> SavedImage:
         return SavedImage(

@@ -1,14 +1,16 @@
 """
-Leaving early: from then on nothing is sent, and what waits to be sent waits no longer.
+Leaving early: when to, and that nothing is sent from then on, nor waited for any longer.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
-from seedream_async._errors import APIConnectionError
+from attrs import define
+
+from seedream_async._errors import APIConnectionError, SeedreamError, StorageError
 
 
 class Leaving:
@@ -56,3 +58,30 @@ class Leaving:
             scope.reschedule(0)
         else:
             self._waiting.add(scope)
+
+
+@define(kw_only=True)
+class Signs:
+    """
+    What becomes of rows, read as signs of what others would meet: *leave* is told of an error that
+    they would, *met* of one that concerns its row. *width* rows are in flight.
+    """
+
+    width: int
+    leave: Callable[[Exception], None]
+    met: Callable[[Exception], None]
+    _unreachable: int = 0  # rows in a row that could not be sent
+
+    def read(self, error: Exception | None) -> None:
+        """Learn from a row that has ended, with an *error* or without."""
+        before, self._unreachable = self._unreachable, 0
+        if error is None:
+            return
+        if not isinstance(error, SeedreamError) or isinstance(error, StorageError):
+            self.leave(error)
+        elif not isinstance(error, APIConnectionError):
+            self.met(error)
+        elif error.__cause__ is None or not isinstance(error.__cause__, SeedreamError):
+            self._unreachable = before + 1
+            if self._unreachable >= self.width:
+                self.leave(error)

@@ -49,17 +49,20 @@ class Ledger:
         path: str | os.PathLike[str],
         *,
         readonly: bool = False,
+        goes_on: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> AsyncIterator[Ledger]:
         """
         The ledger at *path*, made if there is none. One process has it at a time.
 
         Rows that were sent when the last run ended are unknown from now on; `recovery` counts
-        them. With *readonly*, another process may be at work on it; nothing is changed, and a
-        ledger that is not there is refused.
+        them. They are not if the run *goes_on*, as when only the process that holds the ledger
+        was started again. With *readonly*, another process may be at work on it; nothing is
+        changed, and a ledger that is not there is refused.
         """
         writer = Writer()
-        await writer.open(partial(open_store, Path(path), clock(), readonly=readonly))
+        opening = partial(open_store, Path(path), clock(), readonly=readonly, goes_on=goes_on)
+        await writer.open(opening)
         try:
             yield cls(writer, clock)
         finally:
@@ -168,6 +171,10 @@ class Ledger:
             request_id=request_id,
         )
 
+    async def given_up(self, number: int, message: str) -> State:
+        """Whoever sent it is gone: it is unknown if it was sent. Tells what it was."""
+        return await self._do(_transitions.given_up, number, self._clock(), message=message)
+
     # Reading
 
     async def left(self, *states: State) -> AsyncIterator[Known]:
@@ -197,6 +204,10 @@ class Ledger:
                 for entry in page:
                     yield entry
                 after = page[-1].line, page[-1].number
+
+    async def rows(self, numbers: Sequence[int]) -> list[Entry]:
+        """The rows of these *numbers*, in their order."""
+        return await self._do(_reading.rows, numbers)
 
     async def counts(self, *, listed: bool = True) -> dict[State, int]:
         """How many rows of the current input, or else of those before, are in each state."""

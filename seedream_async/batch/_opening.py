@@ -20,9 +20,13 @@ from ._store import Store
 _MOUNTS = Path("/proc/self/mountinfo")  # of Linux; elsewhere, what is far away is not told
 
 
-def open_store(path: Path, now: float, *, readonly: bool = False) -> Store:
-    """The ledger at *path*, made if there is none; *now* is in seconds since 1970."""
-    return _for_reading(path) if readonly else _for_writing(path, now)
+def open_store(path: Path, now: float, *, readonly: bool = False, goes_on: bool = False) -> Store:
+    """
+    The ledger at *path*, made if there is none; *now* is in seconds since 1970.
+
+    If the run *goes_on* that had it open, what was sent may still be answered.
+    """
+    return _for_reading(path) if readonly else _for_writing(path, now, goes_on=goes_on)
 
 
 def _for_reading(path: Path) -> Store:
@@ -37,7 +41,7 @@ def _for_reading(path: Path) -> Store:
     return store
 
 
-def _for_writing(path: Path, now: float) -> Store:
+def _for_writing(path: Path, now: float, *, goes_on: bool) -> Store:
     with contextlib.ExitStack() as stack:
         with _files.storage_errors(path):
             existed = path.exists()
@@ -54,7 +58,8 @@ def _for_writing(path: Path, now: float) -> Store:
             lost = _lost(store, lock) if existed else 0
             if lost or journal:
                 _schema.check(connection, path)
-        _recover(store, now, lost)
+        if lost or not goes_on:
+            _recover(store, now, lost)
         stack.pop_all()
     return store
 

@@ -72,18 +72,23 @@ class Options:
 
     def template(self, columns: list[str]) -> _templates.Template:
         """How files are named; *columns* are the metadata that there is."""
-        folder = str(self.folder).replace("{", "{{").replace("}", "}}")
-        if Path(self.name).is_absolute() or ".." in Path(self.name).parts:
-            raise InvalidRequestError(
-                f"name: {self.name} leads out of the folder of the batch", field="name"
-            )
-        return _templates.parse(
-            f"{folder}{os.sep}{self.name}",
-            argument="name",
-            keys=("index", "id"),
-            extra=columns,
-            default=NAME,
+        return template_of(self.folder, self.name, columns)
+
+
+def template_of(folder: Path, name: str, columns: Sequence[str]) -> _templates.Template:
+    """How files in *folder* are named after *name*; *columns* are the metadata that there is."""
+    whole = str(folder).replace("{", "{{").replace("}", "}}")
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise InvalidRequestError(
+            f"name: {name} leads out of the folder of the batch", field="name"
         )
+    return _templates.parse(
+        f"{whole}{os.sep}{name}",
+        argument="name",
+        keys=("index", "id"),
+        extra=columns,
+        default=NAME,
+    )
 
 
 def refuse_other_batch(

@@ -119,7 +119,7 @@ class Products:
         async for row, entry in joined(self.given.rows(), self.ledger.entries()):
             if isinstance(row, Row) and entry is not None:
                 model = row.request.model or self.given.model
-                for line in _images_of(row, entry, model):
+                for line in images_of(row, entry, model):
                     await manifest.add(line)
                 if entry.state == "failed":
                     self.problems[entry.problem or "Error"] = None
@@ -171,7 +171,7 @@ def _plain(value: Any) -> Any:
     return dict(value) if isinstance(value, Mapping) else value
 
 
-def _images_of(row: Row, entry: _entries.Entry, model: str) -> list[dict[str, Any]]:
+def images_of(row: Row, entry: _entries.Entry, model: str) -> list[dict[str, Any]]:
     return [
         image_line(
             image.file,

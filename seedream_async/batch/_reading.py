@@ -68,6 +68,22 @@ def page(
     return [evolve(entry, images=tuple(images.get(entry.number, ()))) for entry in entries]
 
 
+def rows(connection: Connection, numbers: Sequence[int]) -> list[Entry]:
+    """The rows of these *numbers*, in their order, whatever input they are of."""
+    current, found = current_edition(connection), {}
+    for at in range(0, len(numbers), PAGE):
+        some = numbers[at : at + PAGE]
+        images = _images(connection, some)
+        for row in connection.execute(
+            f"SELECT {_COLUMNS}, edition FROM job LEFT JOIN outcome ON job = number"  # noqa: S608
+            f" WHERE number IN ({','.join('?' * len(some))})",
+            some,
+        ):
+            entry = _entry(row[:-1], listed=row[-1] == current)
+            found[entry.number] = evolve(entry, images=tuple(images.get(entry.number, ())))
+    return [found[number] for number in numbers]
+
+
 def counts(connection: Connection, *, listed: bool) -> dict[State, int]:
     """How many rows are in each state."""
     found = connection.execute(
@@ -76,6 +92,12 @@ def counts(connection: Connection, *, listed: bool) -> dict[State, int]:
     )
     numbers = dict(found.fetchall())
     return {state: numbers.get(CODES[state], 0) for state in STATES}
+
+
+def files(connection: Connection) -> int:
+    """How many images are saved, of whatever input."""
+    (number,) = connection.execute("SELECT count(*) FROM file").fetchone()
+    return int(number)
 
 
 def spent(connection: Connection) -> Spent:

@@ -18,25 +18,23 @@ from attrs import define, evolve, field
 from seedream_async import _files, _templates
 from seedream_async._allowance import Allowance, PricePerImage
 from seedream_async._calls import Effort
-from seedream_async._errors import (
-    APIConnectionError,
-    DownloadError,
-    SeedreamError,
-    StorageError,
-)
+from seedream_async._errors import DownloadError, StorageError
 from seedream_async._fanout import FanOut
 from seedream_async._generating import Generating
-from seedream_async._models import Image, SavedImage
+from seedream_async._models import SavedImage
 from seedream_async._request import GenerateRequest
 from seedream_async._results import Failure
 from seedream_async._spending import Purse
 
 from ._ballast import Ballast
+from ._entries import Entry
+from ._fields import Row
 from ._input import Input, matched
 from ._jobs import Job, action_of
-from ._keeping import Answer, Keeper
-from ._leaving import Leaving
+from ._keeping import Keeper
+from ._leaving import Leaving, Signs
 from ._ledger import Ledger
+from ._resuming import resume
 from ._sending import Sending
 from ._states import State
 from ._tally import Tally
@@ -93,21 +91,24 @@ class Run:
             if self.leaving.why is not None:
                 return
             await gate.acquire()
-            job = Job(number=entry.number, row=row)
-            task = group.create_task(self._fetch(keeper, job, entry))
+            task = group.create_task(self._fetch(keeper, row, entry))
             task.add_done_callback(lambda _: gate.release())
 
-    async def _fetch(self, keeper: Keeper, job: Job, entry: Any) -> None:
+    async def _fetch(self, keeper: Keeper, row: Row, entry: Entry) -> None:
         try:
-            if action_of(entry, time.time()) == "give up":
-                await self.ledger.unknown(entry.number, *_gone(entry))
-                self.tally.move("paid", "unknown")
-                return
-            self.on_saved(await keeper.keep(job, _answer_of(entry, job, self.given.model)))
+            files = await resume(
+                entry,
+                row,
+                ledger=self.ledger,
+                keeper=keeper,
+                tally=self.tally,
+                model=self.given.model,
+            )
+            self.on_saved(files)
         except StorageError as error:
             self.leaving.leave(error)
         except DownloadError as error:
-            self._met(error)
+            self.met(error)
 
     async def send(self) -> None:
         """Send what is left, and save what comes of it."""
@@ -122,10 +123,10 @@ class Run:
             model=self.given.model,
             price=self.price,
         )
-        unreachable = 0
+        signs = Signs(width=self.width, leave=self.leaving.leave, met=self.met)
         async with self._fan_out(self._requests(sending), sending) as results:
             async for result in results:
-                unreachable = self._learn(result, unreachable)
+                self._learn(result, signs)
                 if results.stopped_by is not None:
                     self.leaving.leave(results.stopped_by)
 
@@ -146,24 +147,18 @@ class Run:
             purse=purse,
         )
 
-    def _learn(self, result: Any, unreachable: int) -> int:
-        """Note what *result* is a sign of; tell how many in a row could not be sent."""
+    def _learn(self, result: Any, signs: Signs) -> None:
+        """Note what *result* is a sign of."""
         if not isinstance(result, Failure):
             self.on_saved(result.files)
-            return 0
-        error = result.error
-        ours = isinstance(error, SeedreamError) and not isinstance(error, StorageError)
-        if result.request is None or not ours:
-            self.leaving.leave(error)
-        elif not isinstance(error, APIConnectionError):
-            self._met(error)
-        elif error.__cause__ is None or not isinstance(error.__cause__, SeedreamError):
-            if unreachable + 1 >= self.width:
-                self.leaving.leave(error)
-            return unreachable + 1
-        return 0
+            signs.read(None)
+        elif result.request is None:  # the input itself
+            self.leaving.leave(result.error)
+        else:
+            signs.read(result.error)
 
-    def _met(self, error: Exception) -> None:
+    def met(self, error: Exception) -> None:
+        """Tell of *error*, which a row has met, if it is the first of its kind."""
         name = type(error).__name__
         if name not in self.problems:
             self.problems[name] = None
@@ -171,14 +166,24 @@ class Run:
 
     async def _requests(self, sending: Sending) -> AsyncIterator[GenerateRequest]:
         """Each request that is to be sent; its job waits under its place."""
+        async with contextlib.aclosing(cast("Any", self.jobs())) as jobs:
+            index = 0
+            async for job in jobs:
+                sending.jobs[index] = job
+                index += 1
+                request = job.row.request
+                yield evolve(request, model=request.model or self.given.model)
+
+    async def jobs(self) -> AsyncIterator[Job]:
+        """Each row that is to be sent."""
         states: list[State] = ["planned", "failed"]
         if self.resend_unknown:
             states.append("unknown")
         pairs = matched(self.given.rows(), self.ledger.entries(*states))
-        index = 0
+        count = 0
         async with contextlib.aclosing(cast("Any", pairs)):
             async for row, entry in pairs:
-                if self.leaving.why is not None or index == self.limit:
+                if self.leaving.why is not None or count == self.limit:
                     return
                 action = action_of(
                     entry,
@@ -188,11 +193,8 @@ class Run:
                 )
                 if action == "send":
                     await self.given.check()  # after its row was read, and before it is sent
-                    sending.jobs[index] = Job(
-                        number=entry.number, row=row, before=entry.state, doubts=entry.doubts
-                    )
-                    index += 1
-                    yield evolve(row.request, model=row.request.model or self.given.model)
+                    count += 1
+                    yield Job(number=entry.number, row=row, before=entry.state, doubts=entry.doubts)
 
 
 @contextlib.contextmanager
@@ -202,27 +204,6 @@ def _one_error() -> Iterator[None]:
         yield
     except ExceptionGroup as group:
         raise group.exceptions[0] from None
-
-
-def _gone(entry: Any) -> tuple[str, str]:
-    if not entry.downloadable:
-        return "Lost", "its images came inline, and the run ended before they were saved"
-    return "LinkExpiredError", "it is paid for, and its links died before its images were saved"
-
-
-def _answer_of(entry: Any, job: Job, model: str) -> Answer:
-    return Answer(
-        images={
-            image.index: Image(url=image.link.url)
-            for image in entry.images
-            if image.link is not None
-        },
-        count=len(entry.images),
-        model=job.row.request.model or model,
-        request_id=entry.request_id,
-        cost=entry.cost,
-        again=True,
-    )
 
 
 async def watched(

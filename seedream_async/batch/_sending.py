@@ -30,12 +30,11 @@ from seedream_async._inbox import Inbox
 from seedream_async._models import Image, ImagesResponse, SavedImage
 from seedream_async._request import GenerateRequest
 
-from ._ballast import Ballast
-from ._entries import Link
+from ._ballast import Room
+from ._entries import Link, Marks
 from ._jobs import Job
 from ._keeping import Answer, Keeper
 from ._leaving import Leaving
-from ._ledger import Ledger
 from ._states import IllegalTransitionError, State
 from ._tally import Tally
 
@@ -58,13 +57,13 @@ class Sending:
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: Marks,
         generating: Generating,
         keeper: Keeper,
         tally: Tally,
         leaving: Leaving,
         *,
-        ballast: Ballast,
+        ballast: Room,
         place: _files.Place,
         model: str,
         price: PricePerImage | None,

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -55,6 +55,7 @@ class Batch:
     given: Input
     ledger: Ledger
     client: AsyncSeedream
+    send: Callable[[Run], Awaitable[None]] = Run.send
     started: datetime = field(factory=lambda: datetime.now(UTC))
     bad: int = 0
 
@@ -66,7 +67,7 @@ class Batch:
         try:
             async with self._told(run):
                 await run.fetch()
-                await run.send()
+                await self.send(run)
         finally:
             await run.ballast.drop()
         return await self._finish(run, surveyed, past)

@@ -113,10 +113,11 @@ def duplicate(place: DuplicateId) -> BadRow:
 
 def _judged(portion: Sequence[Found], model: str) -> list[tuple[Found, Plan | BadRow]]:
     """Each row with its plan. Blocking, as references are read."""
-    return [(row, _plan(judged(row, model), model)) for row in portion]
+    return [(row, plan_of(judged(row, model), model)) for row in portion]
 
 
-def _plan(row: Row | BadRow, model: str) -> Plan | BadRow:
+def plan_of(row: Row | BadRow, model: str) -> Plan | BadRow:
+    """How the ledger is to know *row*. Blocking, as its references are read."""
     if isinstance(row, BadRow):
         return row
     try:

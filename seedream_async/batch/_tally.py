@@ -42,9 +42,15 @@ class Tally:
         self.counts[after] += 1
         self._done += after in ("saved", "failed", "unknown")
 
+    def recount(self, counts: Mapping[State, int], *, images: int, cost: float) -> None:
+        """Take the figures of whoever has kept them meanwhile."""
+        done = sum(counts.values()) - _left(counts)
+        self._done += done - (sum(self.counts.values()) - self.left)
+        self.counts, self.images, self.cost = dict(counts), images, cost
+
     @property
     def left(self) -> int:
-        return sum(self.counts[state] for state in ("planned", "sent", "paid"))
+        return _left(self.counts)
 
     def told(self, stats: Stats, why: object) -> BatchProgress:
         """All of it, with what the client's *stats* say of now; *why* the batch is left, if so."""
@@ -72,6 +78,10 @@ class Tally:
         if not (self.currency and answered):
             return None
         return self.cost + (self.counts["planned"] + self.counts["sent"]) * self.cost / answered
+
+
+def _left(counts: Mapping[State, int]) -> int:
+    return sum(counts[state] for state in ("planned", "sent", "paid"))
 
 
 def waiting_for(stats: Stats, why: object) -> str | None:

@@ -94,6 +94,14 @@ def unknown(
     _tell(connection, number, request_id=request_id, problem=problem, message=message)
 
 
+def given_up(connection: Connection, number: int, now: float, *, message: str) -> State:
+    """Let it be unknown if it was sent, as nobody waits for its answer; tell what it was."""
+    before, _ = _found(connection, number)
+    if before == "sent":
+        unknown(connection, number, now, problem="Interrupted", message=message, request_id=None)
+    return before
+
+
 def recover(connection: Connection, now: float, *, lost: int) -> tuple[int, int]:
     """How many rows were sent without an answer, and how many may have been, after a loss."""
     interrupted = _doubt(connection, now, "sent", "Interrupted", _INTERRUPTED)
