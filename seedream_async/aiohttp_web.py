@@ -37,14 +37,14 @@ __all__ = [
     "event_response",
     "get_client",
     "image_response",
-    "public",
+    "public_data",
 ]
 
 _T = TypeVar("_T")
 _Prepare: TypeAlias = Callable[[web.BaseRequest], Awaitable[AbstractStreamWriter | None]]
 CLIENT: web.AppKey[AsyncSeedream] = web.AppKey("seedream", AsyncSeedream)
 _GLANCE = 0.25  # seconds between two looks at whether a browser is there: nothing tells
-public = _events.public
+public_data = _events.public
 
 
 def cleanup_ctx(

@@ -37,12 +37,12 @@ __all__ = [
     "get_client",
     "image_response",
     "lifespan",
-    "public",
+    "public_data",
 ]
 
 _T = TypeVar("_T")
 _STATE = "seedream"
-public = _events.public
+public_data = _events.public
 
 
 def lifespan(

@@ -15,6 +15,7 @@ from starlette.requests import HTTPConnection
 
 from seedream_async import (
     AsyncSeedream,
+    ClientClosingError,
     InvalidRequestError,
     RateLimitError,
     RetryPolicy,
@@ -293,6 +294,23 @@ async def test_a_handler_that_is_cancelled(emulator):
     assert ended == [True]
     await client.aclose()
     assert ended == [True, True]
+
+
+async def test_a_client_that_is_closed_amidst(emulator):
+    """Who waits for work that the end of the client cancelled is told so."""
+    request = SimpleNamespace(receive=asyncio.Event().wait)
+    client = emulator.client()
+    work = asyncio.Event().wait()
+    waiting = asyncio.create_task(
+        starlette.attend(request, client, work, when_left="finish_and_store")
+    )
+    for _ in range(9):
+        await asyncio.sleep(0)
+
+    await client.aclose()
+
+    with pytest.raises(ClientClosingError, match="since the client was closed"):
+        await waiting
 
 
 async def test_behind_a_middleware(session):

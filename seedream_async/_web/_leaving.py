@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 from attrs import frozen
 
 from seedream_async._client import AsyncSeedream
-from seedream_async._errors import InvalidRequestError
+from seedream_async._errors import ClientClosingError, InvalidRequestError
 
 _T = TypeVar("_T")
 WhenLeft: TypeAlias = Literal["cancel", "finish_and_store"]
@@ -93,10 +93,13 @@ async def _awaited(task: asyncio.Task[_T], left: Coroutine[Any, Any, None], *, s
     try:
         await asyncio.wait((task, watch), return_when=asyncio.FIRST_COMPLETED)
     finally:
+        is_gone = watch.done()
         ending = [watch] if stays else [watch, task]
         for each in ending:
             each.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
     if task.done() and not task.cancelled():
         return task.result()
-    raise LeftError
+    if is_gone:
+        raise LeftError
+    raise ClientClosingError("cancelled, since the client was closed")
