@@ -142,6 +142,7 @@ async def browse(session: aiohttp.ClientSession, url: str, load: Load) -> tuple[
 
     async def browser() -> None:
         nonlocal whole, gone
+        await asyncio.sleep(dice.uniform(0, load.latency))  # people do not come all at once
         for _ in left:
             leaves = dice.random() < LEAVING
             patience = dice.uniform(0, 1.5 * load.latency) if leaves else 60
