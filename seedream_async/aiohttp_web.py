@@ -18,8 +18,8 @@ from aiohttp.abc import AbstractStreamWriter
 from ._client import AsyncSeedream
 from ._errors import SeedreamError
 from ._models import Image
-from ._web import _events
 from ._web._asking import Manner
+from ._web._events import public as public_data
 from ._web._handing_on import hand_on
 from ._web._leaving import Answer, Head, LeftError, WhenLeft, attended, checked, unless_left
 from ._web._relaying import Pace, Public, Relay, Source
@@ -44,7 +44,6 @@ _T = TypeVar("_T")
 _Prepare: TypeAlias = Callable[[web.BaseRequest], Awaitable[AbstractStreamWriter | None]]
 CLIENT: web.AppKey[AsyncSeedream] = web.AppKey("seedream", AsyncSeedream)
 _GLANCE = 0.25  # seconds between two looks at whether a browser is there: nothing tells
-public_data = _events.public
 
 
 def cleanup_ctx(
@@ -146,7 +145,7 @@ def event_response(
     source: Source[_T],
     *,
     when_left: WhenLeft,
-    public: Public[_T] = _events.public,
+    public: Public[_T] = public_data,
     heartbeat: float = 15.0,
     retry: float = 3.0,
 ) -> EventResponse:

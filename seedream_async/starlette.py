@@ -20,8 +20,8 @@ from starlette.types import Receive, Scope, Send
 
 from ._client import AsyncSeedream
 from ._models import Image
-from ._web import _events
 from ._web._asking import Manner
+from ._web._events import public as public_data
 from ._web._handing_on import hand_on
 from ._web._leaving import Answer, Head, LeftError, WhenLeft, attended, checked, unless_left
 from ._web._relaying import Pace, Public, Relay, Source
@@ -42,7 +42,6 @@ __all__ = [
 
 _T = TypeVar("_T")
 _STATE = "seedream"
-public_data = _events.public
 
 
 def lifespan(
@@ -139,7 +138,7 @@ def event_response(
     source: Source[_T],
     *,
     when_left: WhenLeft,
-    public: Public[_T] = _events.public,
+    public: Public[_T] = public_data,
     heartbeat: float = 15.0,
     retry: float = 3.0,
     background: BackgroundTask | None = None,
