@@ -71,7 +71,7 @@ async def test_who_comes_back_for_what_it_bought_is_let_in(emulator, tmp_path):
     """Between a call and its download, nobody is inside, and yet nothing is closed."""
 
     async def bought():
-        response = await client.generate("a cat")
+        response = await asyncio.create_task(client.generate("a cat"))
         return await client.download(response.images[0], tmp_path / "cat.jpeg")
 
     client = emulator.client()
@@ -135,7 +135,8 @@ async def test_a_refused_call_is_not_sent_again(emulator):
     task = asyncio.create_task(client.generate("a cat"))
     await scheduled.wait()
 
-    await client.aclose(grace=20)
+    async with asyncio.timeout(20):
+        await client.aclose(grace=50)
 
     with pytest.raises(ClientClosingError) as left:
         await task
