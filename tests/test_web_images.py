@@ -326,3 +326,4 @@ async def test_an_answer_that_is_sent_twice(session):
                 body = await response.read()
 
     assert body == JPEG
+    assert len(store.asked) == 1
