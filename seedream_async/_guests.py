@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _WHEN = " when the client was closed"
-_TURNS = 3  # of the loop, for who has just left to come back for what it bought
+_TURNS = 9  # of the loop, for who has just left to come back for what it bought
 _LAST_WORD = 1.0  # seconds for a task that is kept to tell what it lost
 
 
@@ -160,11 +160,11 @@ class Guests:
 
     async def _empty(self, *, kept: bool) -> None:
         """Wait until nobody is inside."""
+        await _turns()
         while self._others() or (kept and self._others_kept()):
             self._news.clear()
             await self._news.wait()
-            for _ in range(_TURNS):
-                await asyncio.sleep(0)
+            await _turns()
 
     def _others(self) -> list[Visit]:
         task = asyncio.current_task()  # who closes the client does not wait for itself
@@ -172,6 +172,11 @@ class Guests:
 
     def _others_kept(self) -> set[asyncio.Task[Any]]:
         return self._kept - {asyncio.current_task()}
+
+
+async def _turns() -> None:
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)
 
 
 async def _at_most(seconds: float, wait: Coroutine[Any, Any, None]) -> None:

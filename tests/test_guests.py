@@ -397,3 +397,54 @@ async def test_who_was_sent_away_is_not_sent_away_twice():
     await task
 
     assert told == ["left when the client was closed, before it was sent: it cost nothing"]
+
+
+async def test_a_shared_call_is_saved_for_each(emulator, tmp_path):
+    """Who shares a call that is paid for has its own files when the client is closed."""
+    client = emulator.client()
+    folders = [tmp_path / "a", tmp_path / "b"]
+    tasks = [
+        asyncio.create_task(client.generate("a cat", share=True, save_to=f"{folder}/"))
+        for folder in folders
+    ]
+    await arrived(emulator)
+
+    await client.aclose(grace=20)
+
+    assert [len((await task).files) for task in tasks] == [1, 1]
+    assert emulator.images_billed == 1
+
+
+async def test_a_shared_call_that_takes_too_long(emulator):
+    """Each who shares it is told what it may have cost; a new one is not begun."""
+    emulator.stall_next()
+    client = emulator.client()
+    tasks = [asyncio.create_task(client.generate("a cat", share=True)) for _ in range(2)]
+    await arrived(emulator)
+    closing = asyncio.create_task(client.aclose(grace=0.05))
+    await asyncio.sleep(0)
+
+    with pytest.raises(ClientClosingError):
+        await client.generate("a dog", share=True)
+    await closing
+
+    for task in tasks:
+        with pytest.raises(OutcomeUnknownError, match="left when the client was closed"):
+            await task
+    assert emulator.request_count == 1
+
+
+async def test_saving_what_was_shared_takes_too_long(emulator, tmp_path):
+    """Who could not save its part has it in the error."""
+    emulator.stall_next(on="store")
+    ended = Ended()
+    client = emulator.client(on_event=ended)
+    work = client.generate("a cat", share=True, save_to=tmp_path)
+    task = asyncio.create_task(work)
+    await ended.first.wait()
+
+    await client.aclose(grace=0.05)
+
+    with pytest.raises(DownloadError, match="before its images were saved") as left:
+        await task
+    assert len(left.value.response.images) == 1
