@@ -70,6 +70,11 @@ class Call:
         """From here on, the attempt that is made may be billed."""
         self._sent = True
 
+    @property
+    def may_cost(self) -> bool:
+        """Whether it may be billed, as far as it has come."""
+        return self._sent or any(item.fate in {"unknown", "answered"} for item in self.attempts)
+
     async def attempt(self, send: Callable[[], Awaitable[_T]]) -> _T:
         """Make one attempt, and tell of it. Cancellation passes."""
         number, start = len(self.attempts) + 1, self._now()
@@ -85,6 +90,7 @@ class Call:
             raise
         finally:
             result = _result_of(failure, self._now() - start, sent=self._sent)
+            self._sent = False
             self.attempts += (result,)
             self._attempt_ended(number, result)
 

@@ -157,7 +157,11 @@ class Calls:
 
     @contextlib.asynccontextmanager
     async def stream(
-        self, prepared: Prepared, effort: Effort, save: Callable[[int], _streaming.Save] | None
+        self,
+        prepared: Prepared,
+        effort: Effort,
+        save: Callable[[int], _streaming.Save] | None,
+        began: Callable[[Call], object] = lambda _: None,
     ) -> AsyncIterator[_streaming.EventStream]:
         """
         The events that answer *prepared*; the connection is closed with the block.
@@ -171,6 +175,7 @@ class Calls:
             self._call(prepared, since, stream=True) as call,
             contextlib.AsyncExitStack() as stack,
         ):
+            began(call)
             holding.began(call)
             saves = save and save(call.number)
             open_stream = partial(self._open, prepared, saves, call, stack)

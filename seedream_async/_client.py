@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import warnings
-from collections.abc import AsyncIterator, Mapping, Sequence
-from functools import partial
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import aiohttp
 
@@ -16,7 +16,7 @@ from . import _catalog, _files
 from ._allowance import Allowance, PricePerImage
 from ._calls import Calls, Effort
 from ._fanout import FanOut
-from ._generating import Generating, opened
+from ._generating import Generating
 from ._limits import Limits, Stats
 from ._link_transport import LinkTransport
 from ._models import Image, ImagesResponse, ModelInfo, SavedImage
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from ._naming import SaveTo
     from ._streaming import EventStream
 
+_T = TypeVar("_T")
 _SILENCE = 30.0  # seconds: a store has what it sends
 
 
@@ -123,12 +124,29 @@ class AsyncSeedream:
     ) -> None:
         await self.aclose()
 
-    async def aclose(self) -> None:
-        """Close the connections. The client is of no use afterwards."""
-        self._lifetime.end()
-        async with contextlib.AsyncExitStack() as both:  # also if one is cancelled
-            both.push_async_callback(self._links.aclose)
-            both.push_async_callback(self._api.aclose)
+    async def aclose(self, *, grace: float | None = None) -> None:
+        """
+        Close the connections. The client is of no use afterwards.
+
+        With a *grace*, no new call begins, and those that may be billed by now have so many seconds
+        to end and to be saved; then they fail with an error that tells what is lost.
+        """
+        try:
+            await self._generating.guests.drain(grace)
+        finally:
+            self._lifetime.end()
+            async with contextlib.AsyncExitStack() as both:  # also if one is cancelled
+                both.push_async_callback(self._links.aclose)
+                both.push_async_callback(self._api.aclose)
+
+    def keep(self, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
+        """
+        Run *work* in a task of the client's: if nobody awaits it, `aclose` does.
+
+        What it raises is logged if it was awaited by nobody else.
+        """
+        self._lifetime.check()
+        return self._generating.guests.keep(work)
 
     def __del__(self) -> None:
         lifetime: Lifetime | None = getattr(self, "_lifetime", None)
@@ -251,14 +269,9 @@ class AsyncSeedream:
             extra_body=extra_body,
             extra_headers=extra_headers,
         )
-        self._lifetime.check()
-        async with self._calls.prepared(request, stream=True) as prepared:
-            place = None if save_to is None else await opened(save_to)
-            most = prepared.asked.images
-            save = partial(self._saver.save_each, place, most=most) if place else None
-            effort = Effort(timeout=timeout, retry=retry)
-            async with self._calls.stream(prepared, effort, save) as events:
-                yield events
+        effort = Effort(timeout=timeout, retry=retry)
+        async with self._generating.stream(request, effort, save_to) as events:
+            yield events
 
     def generate_many(
         self,
@@ -311,23 +324,26 @@ class AsyncSeedream:
         With *repair*, a link that was escaped on its way here is restored if there is no doubt how.
         Raises `DownloadError` if it cannot be had, `StorageError` if it cannot be written.
         """
-        self._lifetime.check()
-        image, trusted = wanted(image, repair=repair)
-        place = await in_thread(_files.open_place, path, field="path", overwrite=overwrite)
-        return await self._saver.save(image, place, trusted=trusted)
+        async with self._generating.guests.visit(paying=False):
+            image, trusted = wanted(image, repair=repair)
+            place = await in_thread(_files.open_place, path, field="path", overwrite=overwrite)
+            return await self._saver.save(image, place, trusted=trusted)
 
     @contextlib.asynccontextmanager
-    async def open(self, image: Image | str, *, repair: bool = False) -> AsyncIterator[ImageStream]:
+    async def open(
+        self, image: Image | str, *, repair: bool = False, headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator[ImageStream]:
         """
         The bytes of *image*, or of what a link leads to, to be handed on: `async with`.
 
         When the block begins, the store has said that they come. *repair* is as in `download`.
-        Raises `DownloadError`.
+        *headers* are a `Range` and conditions (`If-…`) for the store; with them, the *status* of
+        what is opened may also be 206, 304, 412 or 416. Raises `DownloadError`.
         """
-        self._lifetime.check()
-        image, trusted = wanted(image, repair=repair)
-        async with self._saver.open(image, trusted=trusted) as stream:
-            yield stream
+        async with self._generating.guests.visit(paying=False):
+            image, trusted = wanted(image, repair=repair)
+            async with self._saver.open(image, trusted=trusted, headers=headers) as stream:
+                yield stream
 
     async def models(self) -> tuple[ModelInfo, ...]:
         """The models that the key may use, as `GET /models` lists them. Free of charge."""

@@ -12,6 +12,7 @@ from ._errors import (
     APIConnectionError,
     AuthenticationError,
     BudgetReachedError,
+    ClientClosingError,
     DownloadError,
     InsufficientQuotaError,
     NotFoundError,
@@ -27,7 +28,10 @@ from ._results import Failure, Result, Success
 
 Item: TypeAlias = str | GenerateRequest
 # Errors that every other request would meet too.
-_SHARED = (AuthenticationError, InsufficientQuotaError, BudgetReachedError, StorageError)
+_SHARED = (
+    *(AuthenticationError, InsufficientQuotaError, StorageError),
+    *(BudgetReachedError, ClientClosingError),
+)
 
 
 class Watched(Protocol):
@@ -35,6 +39,9 @@ class Watched(Protocol):
 
     @property
     def attempts(self) -> Sequence[Attempt]: ...
+
+    @property
+    def may_cost(self) -> bool: ...
 
     def ask_before_sending(self, check: Callable[[], None]) -> None: ...
 
@@ -89,20 +96,39 @@ class Errand:
 
     def leave(self) -> None:
         """Fail, since nobody waits for it any more, and tell what that may have cost."""
-        self.fail(self._loss())
-
-    def _loss(self) -> SeedreamError:
-        if self.response is not None:
-            return _unsaved("left before its images were saved", self.response)
-        if any(attempt.fate in {"unknown", "answered"} for attempt in self.attempts):
-            return outcome_unknown(
-                "left before the answer came", cut=False, attempts=tuple(self.attempts)
+        self.fail(
+            loss(self.attempts, self.response)
+            or APIConnectionError(
+                f"left before it was sent{' again' if self.attempts else ''}: it cost nothing",
+                retryable=True,
+                attempts=tuple(self.attempts),
             )
-        return APIConnectionError(
-            f"left before it was sent{' again' if self.attempts else ''}: it cost nothing",
-            retryable=True,
-            attempts=tuple(self.attempts),
         )
+
+
+def loss(
+    attempts: Sequence[Attempt],
+    response: ImagesResponse | None,
+    *,
+    whole: bool = True,
+    when: str = "",
+) -> SeedreamError | None:
+    """
+    What leaving a call costs that has come so far; nothing, if it costs nothing.
+
+    *when* it was left begins with a blank. A *response* that is not *whole* is what has arrived.
+    """
+    if response is not None and whole:
+        return _unsaved(f"left{when} before its images were saved", response)
+    if not any(attempt.fate in {"unknown", "answered"} for attempt in attempts):
+        return None
+    return outcome_unknown(
+        f"left{when} before the answer came",
+        cut=False,
+        arrived=len(response.images) if response else 0,
+        response=response,
+        attempts=tuple(attempts),
+    )
 
 
 def _unsaved(what: str, response: ImagesResponse, cause: Exception | None = None) -> DownloadError:

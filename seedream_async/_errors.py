@@ -5,7 +5,7 @@ SeedreamError
 ├── InvalidRequestError (ValueError)      refused here; nothing was sent
 ├── APIError                              .request_id .possibly_billed .retryable .attempts
 │   ├── APIConnectionError                never left this machine: safe to send again
-│   │   └── APITimeoutError (TimeoutError) · BudgetReachedError
+│   │   └── APITimeoutError (TimeoutError) · BudgetReachedError · ClientClosingError
 │   ├── OutcomeUnknownError               sent, no trustworthy answer: may be billed
 │   ├── APIStatusError                    .status_code .code .type .param .retry_after .body
 │   │   └── BadRequestError · ContentPolicyError · AuthenticationError · PermissionDeniedError ·
@@ -76,6 +76,10 @@ class BudgetReachedError(APIConnectionError):
     """Not sent, since it may cost more than is left. *field* names the limit that is reached."""
 
     field: str | None = None
+
+
+class ClientClosingError(APIConnectionError):
+    """Not sent, since the client is being closed and takes no new calls."""
 
 
 class OutcomeUnknownError(APIError):

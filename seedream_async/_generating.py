@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -14,6 +15,7 @@ from ._calls import Calls, Effort, received
 from ._errand import Watched
 from ._estimate import most_images
 from ._fanout import FanOut
+from ._guests import Guests, Visit
 from ._inbox import Inbox
 from ._later import Later
 from ._models import ImagesResponse
@@ -26,6 +28,7 @@ from ._threads import in_thread
 
 if TYPE_CHECKING:
     from . import _digests, _flights, _naming
+    from ._streaming import EventStream
 else:
     _digests, _flights = Later("_digests"), Later("_flights")
     _naming = Later("_naming")  # with its templates
@@ -41,28 +44,31 @@ class Generating:
         self.saver = saver
         self.lifetime = lifetime
         self._flights: _flights.Flights[_Answered] | None = None  # until one is to be shared
+        self.guests = Guests(lifetime)
 
     async def one(
         self, request: GenerateRequest, effort: Effort, save_to: str | os.PathLike[str] | None
     ) -> ImagesResponse:
-        self.lifetime.check()  # before it waits for anything that belongs to a loop
-        if save_to is None:
-            async with self.calls.prepared(request) as prepared:
-                return await self.calls.answer(prepared, effort)
-        async with Inbox() as inbox:
-            async with self.calls.prepared(request) as prepared:
-                place = await opened(save_to)
-                receive = partial(inbox.receive, place)
-                calls: list[Call] = []
-                response = await self.calls.answer(prepared, effort, receive, calls.append)
-            places = _files.Group(place, prepared.asked.images)
-            return await self.saver.save_all(response, places, inbox.files, call=calls[0].number)
+        calls: list[Call] = []
+        async with self.guests.visit() as visit:
+            noted = partial(_note, calls, visit)
+            if save_to is None:
+                async with self.calls.prepared(request) as prepared:
+                    return await self.calls.answer(prepared, effort, received, noted)
+            async with Inbox() as inbox:
+                async with self.calls.prepared(request) as prepared:
+                    place = await opened(save_to)
+                    receive = partial(inbox.receive, place)
+                    response = await self.calls.answer(prepared, effort, receive, noted)
+                visit.answered(response)
+                places, call = _files.Group(place, prepared.asked.images), calls[0].number
+                return await self.saver.save_all(response, places, inbox.files, call=call)
 
     async def one_for_all(
         self, request: GenerateRequest, effort: Effort, save_to: str | os.PathLike[str] | None
     ) -> ImagesResponse:
         """As `one`, but of those who ask for the same at the same time, one makes the call."""
-        self.lifetime.check()
+        self.lifetime.check(new=True)
         place = None if save_to is None else await opened(save_to)
         names = await _digests.reference_names(request.image or ())
         timeout, retry = self.calls.timeout_of(effort), self.calls.policy_of(effort)
@@ -75,7 +81,10 @@ class Generating:
         response, call = await self._flights.join(shared, fly, limit)
         if place is None:
             return response
-        return await self.saver.save_all(response, _files.Group(place, images), {}, call=call)
+        async with self.guests.visit(paying=False) as visit:  # the call had one of its own
+            visit.answered(response)
+            places = _files.Group(place, images)
+            return await self.saver.save_all(response, places, {}, call=call)
 
     async def _answered(
         self,
@@ -85,14 +94,25 @@ class Generating:
     ) -> _Answered:
         effort = Effort(timeout=shared.timeout, retry=shared.retry)
         calls: list[Call] = []
-
-        def noted(call: Call) -> None:
-            calls.append(call)
-            began(call)
-
-        async with self.calls.prepared(request) as prepared:
-            response = await self.calls.answer(prepared, effort, received, noted)
+        async with self.guests.visit(began) as visit, self.calls.prepared(request) as prepared:
+            tell = partial(_note, calls, visit)
+            response = await self.calls.answer(prepared, effort, received, tell)
         return response, calls[0].number
+
+    @contextlib.asynccontextmanager
+    async def stream(
+        self, request: GenerateRequest, effort: Effort, save_to: str | os.PathLike[str] | None
+    ) -> AsyncIterator[EventStream]:
+        async with (
+            self.guests.visit() as visit,
+            self.calls.prepared(request, stream=True) as prepared,
+        ):
+            place = None if save_to is None else await opened(save_to)
+            most = prepared.asked.images
+            save = partial(self.saver.save_each, place, most=most) if place else None
+            async with self.calls.stream(prepared, effort, save, visit.began) as events:
+                visit.streams(events)
+                yield events
 
     def many(
         self,
@@ -132,9 +152,12 @@ class Generating:
         began: Callable[[Watched], None],
         answered: Callable[[ImagesResponse], None],
     ) -> ImagesResponse:
-        async with self.calls.prepared(request) as prepared:
-            response = await self.calls.answer(prepared, effort, received, began)
-            answered(response)
+        async with (
+            self.guests.visit(began, answered) as visit,
+            self.calls.prepared(request) as prepared,
+        ):
+            response = await self.calls.answer(prepared, effort, received, visit.began)
+            visit.answered(response)
             return response
 
     async def _save_one(
@@ -151,24 +174,25 @@ class Generating:
         # Where only a function knows the folder, base64 waits for it in memory.
         folder = naming.folder
         calls: list[Call] = []
-
-        def noted(call: Call) -> None:
-            calls.append(call)
-            began(call)
-
-        async with Inbox() as inbox:
+        async with self.guests.visit(began, answered) as visit, Inbox() as inbox:
             receive = partial(inbox.receive, _files.Place(folder)) if folder else received
+            noted = partial(_note, calls, visit)
             async with self.calls.prepared(request) as prepared:
                 response = await self.calls.answer(prepared, effort, receive, noted)
-                answered(response)
+                visit.answered(response)
             places = naming.of_answer(Success(index, request, response), model)
             try:
                 return await self.saver.save_all(
                     response, places, inbox.files, call=calls[0].number
                 )
             except asyncio.CancelledError:
-                answered(await inbox.give_back(response))
+                visit.answered(await inbox.give_back(response))
                 raise
+
+
+def _note(calls: list[Call], visit: Visit, call: Call) -> None:
+    calls.append(call)
+    visit.began(call)
 
 
 async def opened(save_to: str | os.PathLike[str]) -> _files.Place:

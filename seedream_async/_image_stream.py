@@ -8,12 +8,16 @@ from types import MappingProxyType
 
 from . import _sniff
 from ._base64 import Decoder
-from ._errors import NotAnImageError
+from ._errors import InvalidRequestError, NotAnImageError
 from ._fetching import check_status
 from ._link_transport import LinkTransport
 from ._threads import in_thread
 
 _MISUSED = "the bytes of an image can be taken once, inside the block"
+_ABOUT_THE_OBJECT = frozenset(
+    ("range", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since")
+)
+_CONDITIONAL = frozenset((206, 304, 412, 416))
 _SLICE = 512 * 1024  # characters of base64 decoded at once; a multiple of four
 
 
@@ -21,14 +25,17 @@ class ImageStream:
     """
     An image on its way, whose store has said that it is there.
 
-    *headers* are those of the store, with lower-case names. *content_type* and *content_length*,
-    in bytes, are what they say. The bytes can be taken once, inside the block; *taken* is how many
-    were.
+    *status* is 200, unless a range or a condition was asked for. *headers* are those of the store,
+    with lower-case names. *content_type* and *content_length*, in bytes, are what they say. The
+    bytes can be taken once, inside the block; *taken* is how many were.
     """
 
-    def __init__(self, chunks: AsyncGenerator[bytes, None], headers: Mapping[str, str]) -> None:
+    def __init__(
+        self, chunks: AsyncGenerator[bytes, None], headers: Mapping[str, str], status: int = 200
+    ) -> None:
         self._chunks = _Chunks(chunks)
         self._gone = False
+        self.status = status
         self.headers: Mapping[str, str] = MappingProxyType(dict(headers))
 
     @property
@@ -86,13 +93,24 @@ class _Chunks(AsyncIterator[bytes]):
 
 @contextlib.asynccontextmanager
 async def open_link(
-    links: LinkTransport, link: str, *, outward: bool
+    links: LinkTransport, link: str, headers: Mapping[str, str] | None = None, *, outward: bool
 ) -> AsyncIterator[ImageStream]:
     """What *link* leads to. Raises `DownloadError` if the store refuses it."""
-    async with links.open(link, outward=outward) as stream:
-        await check_status(stream)
-        async with contextlib.aclosing(ImageStream(stream.iter_any(), stream.headers)) as image:
+    async with links.open(link, headers=checked(headers or {}), outward=outward) as stream:
+        if not (headers and stream.status in _CONDITIONAL):
+            await check_status(stream)
+        image = ImageStream(stream.iter_any(), stream.headers, stream.status)
+        async with contextlib.aclosing(image):
             yield image
+
+
+def checked(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """*headers*, if they are about a range and conditions alone. Raises `InvalidRequestError`."""
+    if others := [name for name in headers if name.lower() not in _ABOUT_THE_OBJECT]:
+        raise InvalidRequestError(
+            f"headers for a store may be a Range or conditions, not {others[0]!r}", field="headers"
+        )
+    return headers
 
 
 @contextlib.asynccontextmanager

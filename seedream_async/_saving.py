@@ -118,12 +118,14 @@ class Saver:
         return Download(next(self._numbers), host, call, self._report)
 
     @contextlib.asynccontextmanager
-    async def open(self, image: Image, *, trusted: bool) -> AsyncIterator[ImageStream]:
+    async def open(
+        self, image: Image, *, trusted: bool, headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator[ImageStream]:
         """The bytes of *image* as they arrive. What opens it is tried again for free."""
         with self._download(image) as download:
             async with contextlib.AsyncExitStack() as stack:
                 try:
-                    stream = await self._opened(image, stack, download, trusted=trusted)
+                    stream = await self._opened(image, stack, download, headers, trusted=trusted)
                 except DownloadError as error:
                     error.image = image
                     raise
@@ -138,6 +140,7 @@ class Saver:
         image: Image,
         stack: contextlib.AsyncExitStack,
         download: Download,
+        headers: Mapping[str, str] | None,
         *,
         trusted: bool,
     ) -> ImageStream:
@@ -146,7 +149,7 @@ class Saver:
         outward = self._outward and not trusted
         return await self._retried(
             lambda: stack.enter_async_context(
-                open_link(self._links, image.url or "", outward=outward)
+                open_link(self._links, image.url or "", headers, outward=outward)
             ),
             download,
         )

@@ -15,6 +15,7 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from aiohttp.tracing import Trace
 
+from ._errors import ClientClosingError
 from ._sockets import can_tell_news, has_news
 
 # Seconds after which a connection is not used again. The far side may close an idle one at the
@@ -31,16 +32,27 @@ class Lifetime:
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ended = False
+        self.closing = False  # what goes on may end, and nothing new begins
 
     @property
     def in_use(self) -> bool:
         """Whether there may be something to close."""
         return self._loop is not None and not self._ended
 
-    def check(self) -> None:
-        """Raise `RuntimeError` if the client must not be used here, or not any more."""
+    @property
+    def is_here(self) -> bool:
+        """Whether it is in use in the loop that runs."""
+        return self.in_use and self._loop is asyncio.get_running_loop()
+
+    def check(self, *, new: bool = False) -> None:
+        """
+        Raise `RuntimeError` if the client must not be used here, or not any more, and
+        `ClientClosingError` if it is being closed and this is something *new*.
+        """
         if self._ended:
             raise RuntimeError("this client is closed: make a new one")
+        if new and self.closing:
+            raise ClientClosingError("not sent: this client is being closed")
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
         self._check_loop()

@@ -97,7 +97,7 @@ class ApiTransport:
     async def _session(self) -> aiohttp.ClientSession:
         if self._lent is not None or not can_tell_news():
             await notice_closed_connections()
-        self._lifetime.check()
+        self._lifetime.check(new=True)
         if self._lent is None:
             return self._own.get()
         if self._lent.closed:

@@ -107,6 +107,36 @@ async def test_a_length_that_is_none(length):
     assert stream.content_type is None
 
 
+async def test_a_part_can_be_asked_for():
+    """A range and conditions go to the store as they are, and its word on them is the status."""
+    part = head("206 Partial Content", 2, "Content-Range: bytes 1-2/9") + b"ab"
+    async with Store(part) as store, AsyncSeedream(api_key="k") as client:
+        async with client.open(store.url, headers={"Range": "bytes=1-2"}) as stream:
+            assert (stream.status, await stream.read()) == (206, b"ab")
+
+    assert "\r\nRange: bytes=1-2\r\n" in store.asked[0]
+
+
+async def test_a_part_that_nobody_asked_for():
+    """A store that answers with a part of its own accord has no image."""
+    part = head("206 Partial Content", 2, "Content-Range: bytes 1-2/9") + b"ab"
+    async with Store(part) as store, AsyncSeedream(api_key="k") as client:
+        with pytest.raises(DownloadError, match="without an image"):
+            async with client.open(store.url):
+                pass
+
+
+@pytest.mark.parametrize("name", ["Authorization", "Host", "Cookie", "If-Range"])
+async def test_a_store_is_told_nothing_else(name):
+    """No other header goes to a store: one that is signed for is refused with a key beside it."""
+    async with Store() as store, AsyncSeedream(api_key="k") as client:
+        with pytest.raises(InvalidRequestError, match=f"or conditions, not '{name}'"):
+            async with client.open(store.url, headers={name: "x"}):
+                pass
+
+    assert store.asked == []
+
+
 async def leave(stream):
     pass
 

@@ -67,6 +67,7 @@ LAYERS = (
         "_inbox",
         "_image_stream",
         "_generating",
+        "_guests",
         "_streaming",
         "_calls",
         "_preparing",
@@ -79,6 +80,7 @@ LAYERS = (
 OPTIONAL = {
     *("emulator", "batch", "cli", "ray", "redis", "opentelemetry", "pytest_plugin"),
     *("_conventions", "_real_requests"),
+    *("starlette", "aiohttp_web", "_web"),
     *("_commands", "_doctor", "_progress", "__init__", "__main__"),
     *("_batch_command", "_batch_progress", "_demo", "_ledger_commands", "_verdicts"),
 }
@@ -278,7 +280,23 @@ def test_using_the_client_loads_no_option():
 
     assert "seedream_async._client" in loaded
     assert not loaded & {"rich", "PIL", "argparse", "aiohttp.web", "redis", "pyrate_limiter"}
+    assert not loaded & {"starlette", "fastapi", "anyio", "pydantic"}
     assert not loaded & {f"seedream_async.{name}" for name in OPTIONAL}
+
+
+@pytest.mark.parametrize(
+    ("module", "others"),
+    [
+        pytest.param("starlette", {"fastapi", "aiohttp.web", "uvicorn"}, id="starlette"),
+        pytest.param("aiohttp_web", {"starlette", "anyio"}, id="aiohttp.web"),
+    ],
+)
+def test_a_framework_loads_no_other(module, others):
+    """The module for one framework loads neither another nor a server."""
+    loaded = modules_loaded_by(f"import seedream_async.{module}")
+
+    assert f"seedream_async.{module}" in loaded
+    assert not loaded & others
 
 
 def test_help_loads_no_aiohttp():

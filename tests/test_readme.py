@@ -2,6 +2,7 @@
 
 import ast
 import asyncio
+import io
 import json
 import re
 import subprocess
@@ -14,13 +15,15 @@ from PIL import Image
 from prometheus_client import REGISTRY
 
 from .ray_values import FakeRay
+from .web_servers import uvicorn_of
 
 README = Path(__file__).parent.parent.joinpath("README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 SCRIPTS = [block for block in BLOCKS if "asyncio.run(" in block]
 TESTS = [block for block in BLOCKS if "def test_" in block]
 CLUSTERS = [block for block in BLOCKS if "import ray" in block]
-SNIPPETS = [block for block in BLOCKS if block not in SCRIPTS + TESTS + CLUSTERS]
+SERVICES = [block for block in BLOCKS if "lifespan=" in block]
+SNIPPETS = [block for block in BLOCKS if block not in SCRIPTS + TESTS + CLUSTERS + SERVICES]
 (ERRORS,) = [block for block in SNIPPETS if "except APIError" in block]
 (PROMETHEUS,) = [block for block in SNIPPETS if "prometheus_client" in block]
 RUN = "python3 -m venv .venv && .venv/bin/pip install '.[cli]' && .venv/bin/seedream demo"
@@ -179,9 +182,34 @@ def test_tests_pass(block, tmp_path):
     assert f"{block.count('def test_')} passed" in done.stdout
 
 
+@pytest.mark.parametrize("block", SERVICES, ids=title)
+async def test_services_serve(block, session, server, tmp_path):
+    """The service answers as it says, and keeps what a browser that left has paid for."""
+    service = {}
+    exec(compile(block, "README.md", "exec", dont_inherit=True), service)  # noqa: S102
+
+    async with uvicorn_of(service["app"]) as port:
+        url = f"http://127.0.0.1:{port}"
+        async with session.post(f"{url}/sketch?prompt=a+cat") as response:
+            image = await response.read()
+        async with session.post(f"{url}/four?prompt=a+cat") as response:
+            events = (await response.text()).count("event: image\n")
+
+    assert Image.open(io.BytesIO(image)).size == (2048, 2048)
+    assert response.content_type == "text/event-stream"
+    assert (events, server.images_billed) == (4, 5)
+    assert len([*tmp_path.rglob("*.jpeg")]) == 4
+    assert_whole(tmp_path)
+
+
+def test_the_service_is_that_with_a_page():
+    """What a browser is driven through in CI is what stands here."""
+    assert Path(__file__).parent.joinpath("web", "service.py").read_text("utf-8") in SERVICES
+
+
 def test_every_kind_of_block_is_there():
     """No block escapes, because a search for its kind came back empty."""
-    assert len(SCRIPTS) == len(TESTS) == len(CLUSTERS) == 1
+    assert len(SCRIPTS) == len(TESTS) == len(CLUSTERS) == len(SERVICES) == 1
     assert len(BLOCKS) == README.count("```python")
     assert len(SNIPPETS) >= 5
 

@@ -8,6 +8,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import assert_type
 
+from aiohttp import web
+from starlette.requests import Request
+
 from seedream_async import (
     AsyncSeedream,
     CallEnded,
@@ -31,8 +34,10 @@ from seedream_async import (
     Success,
     Timeout,
     UnknownEvent,
+    aiohttp_web,
     estimate,
     size_for,
+    starlette,
 )
 from seedream_async.batch import BatchResult, run_batch
 from seedream_async.emulator import Emulator
@@ -95,6 +100,30 @@ async def streams(client: AsyncSeedream) -> None:
                     assert_type(event.error.code, str | None)
                 case StreamCompleted() | UnknownEvent():
                     pass
+
+
+async def serves(client: AsyncSeedream, request: Request, app: web.Application) -> None:
+    starlette.lifespan(lambda: AsyncSeedream(model="m"), grace=5)
+    assert_type(starlette.get_client(request), AsyncSeedream)
+    work = client.generate("a cat")
+    got = await starlette.attend(request, client, work, when_left="finish_and_store")
+    assert_type(got, ImagesResponse)
+    image = starlette.image_response(client, got.images[0], filename="cat", attachment=True)
+    assert_type(image, starlette.ImageResponse)
+    results = client.generate_many(["a cat"])
+    told = starlette.event_response(client, results, when_left="cancel", public=public)
+    assert_type(told, starlette.EventResponse)
+    aiohttp_web.event_response(client, client.stream("a cat"), when_left="cancel", heartbeat=5)
+    aiohttp_web.event_response(client, results)  # type: ignore[call-arg]
+    aiohttp_web.event_response(client, results, when_left="give up")  # type: ignore[arg-type]
+    app.cleanup_ctx.append(aiohttp_web.cleanup_ctx(grace=5))
+    assert_type(app[aiohttp_web.CLIENT], AsyncSeedream)
+    assert_type(await client.keep(client.generate("a cat")), ImagesResponse)
+    await client.aclose(grace=20)
+
+
+def public(result: Result) -> dict[str, int] | None:
+    return {"index": result.index}
 
 
 def configures() -> None:
