@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from attrs import evolve, frozen
 
-from . import _retry, _wire
+from . import _retrying, _wire
 from ._allowance import Allowance
 from ._attempts import Call
 from ._http import Asked
@@ -24,7 +24,7 @@ from ._limits import Stats
 from ._models import ImagesResponse, ModelInfo
 from ._preparing import Prepared, Preparing
 from ._reporting import Reporter
-from ._retry import RetryPolicy
+from ._retry import Budget, RetryPolicy
 from ._spending import Purse
 from ._timeout import Bounds, Timeout
 from ._traffic import Traffic, Turn
@@ -87,7 +87,7 @@ class Calls:
         self._retry = retry
         self._numbers = itertools.count(1)
         limits = traffic.limits
-        self._budget = _retry.Budget(limits.retry_budget)
+        self._budget = Budget(limits.retry_budget)
         allowance = Allowance(max_images=limits.max_images, max_cost=limits.max_cost)
         self._purse = Purse(allowance, model, limits.price)
 
@@ -116,7 +116,7 @@ class Calls:
             answer = await self._api.send("GET", "/models", bounds=bounds())
             return _wire.parse_models(answer, asked, datetime.now(UTC))
 
-        return await _retry.run(
+        return await _retrying.run(
             attempt,
             self._retry,
             self._budget,
@@ -248,7 +248,7 @@ class Calls:
         bounds = bounds_of(prepared.asked.images)
         policy = self.policy_of(effort)
         try:
-            return await _retry.run(
+            return await _retrying.run(
                 partial(_admitted, attempt, turn, call, bounds, policy),
                 policy,
                 self._budget,

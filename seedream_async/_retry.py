@@ -1,7 +1,5 @@
 """
-Whether to try again and when, as plain functions; and the one loop that obeys them.
-
-That loop is asked only when the first attempt has failed: most calls need no second one.
+Whether to try again and when, as plain functions.
 
 A paid request is sent again only if it never left, or if the service refused it. That is what
 `APIError.retryable` says; only who opts in to being billed twice has an unknown outcome repeated.
@@ -9,27 +7,21 @@ A paid request is sent again only if it never left, or if the service refused it
 
 from __future__ import annotations
 
-import asyncio
-import math
-import random
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from attrs import field, frozen
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from ._errors import (
     APIError,
     DownloadError,
     InvalidRequestError,
     OutcomeUnknownError,
-    SeedreamError,
 )
 
-_T = TypeVar("_T")
 # Not float(): it also takes "nan", "1_0" and Arabic digits.
 _NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _LONGEST = 86_400.0  # seconds: nobody waits for longer
@@ -164,117 +156,3 @@ def _parse_date(value: str) -> datetime | None:
     except (ValueError, TypeError, OverflowError):
         return None
     return at if at.tzinfo else at.replace(tzinfo=UTC)
-
-
-class _Course:
-    """The course of one call: what tenacity asks, answered by the functions above."""
-
-    def __init__(
-        self,
-        policy: RetryPolicy,
-        budget: Budget,
-        *,
-        remaining: Callable[[], float],
-        jitter: Callable[[], float],
-        on_retry: Callable[[int, SeedreamError, float], None],
-        why_not: Callable[[SeedreamError], str | None],
-    ) -> None:
-        self._policy = policy
-        self._budget = budget
-        self._why_not = why_not
-        self._remaining = remaining
-        self._jitter = jitter
-        self._on_retry = on_retry
-        self._ending = ""
-
-    def retrying(self, sleep: Callable[[float], Awaitable[None]]) -> AsyncRetrying:
-        # An AsyncRetrying carries the state of one call: never share it.
-        return AsyncRetrying(
-            retry=retry_if_exception(self.retry),
-            wait=self.wait,
-            stop=self.stop,
-            before_sleep=self.before_sleep,
-            sleep=sleep,
-            reraise=True,
-        )
-
-    def note(self, error: SeedreamError, attempts: int) -> None:
-        """Tell on *error* that it ended the course."""
-        if attempts > 1 or self._ending:
-            error.add_note(f"gave up after attempt {attempts}" + self._ending)
-
-    def retry(self, error: BaseException) -> bool:
-        return should_retry(error, self._policy)
-
-    def wait(self, state: RetryCallState) -> float:
-        return compute_wait(self._policy, _error_of(state), state.attempt_number, self._jitter())
-
-    def stop(self, state: RetryCallState) -> bool:
-        ending = why_stop(
-            self._policy,
-            _error_of(state),
-            state.attempt_number,
-            state.upcoming_sleep,
-            self._remaining(),
-        )
-        if ending is None:
-            ending = self._why_not(_error_of(state))
-        if ending is None and not self._budget.take():
-            ending = "the retries that Limits allows are used up, as too little succeeds"
-        self._ending = f": {ending}" if ending else ""
-        return ending is not None
-
-    def before_sleep(self, state: RetryCallState) -> None:
-        self._on_retry(state.attempt_number, _error_of(state), state.upcoming_sleep)
-
-
-async def run(
-    attempt: Callable[[], Awaitable[_T]],
-    policy: RetryPolicy,
-    budget: Budget,
-    *,
-    remaining: Callable[[], float] = lambda: math.inf,
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    jitter: Callable[[], float] = random.random,
-    on_retry: Callable[[int, SeedreamError, float], None] = lambda *_: None,
-    why_not: Callable[[SeedreamError], str | None] = lambda _: None,
-) -> _T:
-    """
-    Call *attempt* until it succeeds or *policy* ends; the last error is let through, with a note.
-
-    *remaining* tells how many seconds there are to wait: a longer wait is not begun. *on_retry* is
-    told the number of the failed attempt, its error, and the wait that follows. *why_not* has the
-    last word on an attempt that nothing else forbids: what it gives is why there is none.
-    """
-    failed: list[SeedreamError] = []
-    try:
-        result = await attempt()
-    except SeedreamError as error:
-        failed.append(error)
-    else:
-        budget.give()
-        return result
-    course = _Course(
-        policy, budget, remaining=remaining, jitter=jitter, on_retry=on_retry, why_not=why_not
-    )
-    retrying = course.retrying(sleep)
-    try:
-        async for turn in retrying:
-            with turn:
-                if failed:
-                    raise failed.pop()
-                result = await attempt()
-    except SeedreamError as error:
-        course.note(error, retrying.statistics["attempt_number"])
-        raise
-    budget.give()
-    return result
-
-
-def _error_of(state: RetryCallState) -> SeedreamError:
-    """The error of the attempt that *state* is asked about: there always is one, and it is ours."""
-    outcome = state.outcome
-    assert outcome is not None  # noqa: S101  tenacity asks only after an attempt
-    error = outcome.exception()
-    assert isinstance(error, SeedreamError)  # noqa: S101  and only about those worth a retry
-    return error

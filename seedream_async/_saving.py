@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from attrs import evolve
 
-from . import _files, _links, _retry, _writing
+from . import _files, _links, _retrying, _writing
 from ._errors import DownloadError, InvalidRequestError, StorageError
 from ._fetching import Fetch
 from ._image_stream import ImageStream, decoded, open_base64, open_link
@@ -19,6 +19,7 @@ from ._later import Later
 from ._link_transport import LinkTransport
 from ._models import Image, ImagesResponse, SavedImage
 from ._reporting import Download, Reporter
+from ._retry import Budget, RetryPolicy
 
 if TYPE_CHECKING:
     from . import _escapes
@@ -37,8 +38,8 @@ class Saver:
     def __init__(
         self,
         links: LinkTransport,
-        policy: _retry.RetryPolicy,
-        budget: _retry.Budget,
+        policy: RetryPolicy,
+        budget: Budget,
         report: Reporter,
         *,
         outward: bool = False,
@@ -184,7 +185,7 @@ class Saver:
 
     async def _retried(self, attempt: Callable[[], Awaitable[_T]], download: Download) -> _T:
         on_retry = download.retry_scheduled
-        return await _retry.run(attempt, self._policy, self._budget, on_retry=on_retry)
+        return await _retrying.run(attempt, self._policy, self._budget, on_retry=on_retry)
 
 
 def _with_outcomes(

@@ -31,8 +31,8 @@ LAYERS = (
         *("_catalog", "_links", "_sniff", "_limits"),
     },
     {
-        *("_wire", "_structuring", "_sse", "_retry", "_refusals", "_meanings", "_doubt"),
-        "_diagnosis",
+        *("_wire", "_structuring", "_sse", "_refusals", "_meanings", "_doubt", "_diagnosis"),
+        *("_retry", "_course", "_retrying"),
         *("_addresses", "_base64", "_inline_images", "_escapes", "_crc64", "_names", "_templates"),
         *("_sizes", "_rules", "_capabilities", "_validate", "_estimate", "_allowance", "_errand"),
         *("_pace", "_keys"),
@@ -107,7 +107,7 @@ TRANSPORTS = {"_body", "_transport", "_link_transport", "_trouble", "_sessions"}
 OWNERS = {
     "aiohttp": TRANSPORTS,
     "yarl": TRANSPORTS,
-    "tenacity": {"_retry"},
+    "tenacity": {"_course"},
     "cattrs": {"_structuring"},
     "PIL": {"_sources"},
     "fastcrc": {"_crc64"},
@@ -228,7 +228,7 @@ def test_pure_modules_have_no_coroutines_but_the_loop(module):
     """Only the retry loop of layers 0 to 2 awaits anything: what it is handed."""
     coroutines = [n.name for n in ast.walk(tree_of(module)) if isinstance(n, ast.AsyncFunctionDef)]
 
-    assert coroutines == (["run"] if module == "_retry" else [])
+    assert coroutines == {"_retrying": ["run"], "_course": ["go_on"]}.get(module, [])
 
 
 @pytest.mark.parametrize("module", [module for module in CORE if module != "_client"])
@@ -329,7 +329,7 @@ def test_a_client_loads_nothing_rare():
 
     assert "seedream_async._client" in loaded
     assert not loaded & {f"seedream_async.{module}" for module in rare}
-    assert not loaded & {"html", "seedream_async._encoding"}
+    assert not loaded & {"html", "seedream_async._encoding", "tenacity"}
 
 
 def test_what_is_loaded_later_is_the_module_itself():

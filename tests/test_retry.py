@@ -21,6 +21,7 @@ from seedream_async import (
     SeedreamError,
     StorageError,
     _retry,
+    _retrying,
 )
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -48,7 +49,7 @@ class Script:
         self.waits.append(seconds)
 
     async def run(self, policy=RetryPolicy(), **options):
-        return await _retry.run(
+        return await _retrying.run(
             self.attempt,
             policy,
             self.budget,

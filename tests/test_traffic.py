@@ -21,6 +21,7 @@ from seedream_async import (
     RetryPolicy,
     StorageError,
     _retry,
+    _retrying,
 )
 from seedream_async._calls import Effort
 from seedream_async._traffic import Traffic
@@ -569,7 +570,7 @@ async def call(traffic, service, budget, images):
                 raise
             turn.answered()
 
-        await _retry.run(once, POLICY, budget, jitter=service.dice.random)
+        await _retrying.run(once, POLICY, budget, jitter=service.dice.random)
         turn.made(images)
 
 
