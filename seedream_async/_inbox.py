@@ -18,7 +18,7 @@ from attrs import evolve
 from . import _wire
 from ._errors import APIError, StorageError
 from ._files import Place
-from ._http import Asked
+from ._http import MOST_OF_ANSWER, Asked
 from ._later import Later
 from ._models import Image, ImagesResponse
 from ._threads import in_thread
@@ -101,7 +101,6 @@ class _Arrival:
         self._waiting = 0  # bytes in them
         self._drafts: dict[int, _Draft] = {}
         self._broken = False  # whether any text is
-        self._most_bare, self._most_bytes = _wire.most_bytes_of(asked.images)
 
     @property
     def files(self) -> dict[int, FileWriter]:
@@ -142,8 +141,8 @@ class _Arrival:
         length = 0
         async for chunk in self._stream.iter_any():
             length += len(chunk)
-            if length > self._most_bytes:
-                raise self._stream.too_long(self._most_bytes)
+            if length > self._asked.most_bytes:
+                raise self._stream.too_long(self._asked.most_bytes)
             self._chunks.append(chunk)
             self._waiting += len(chunk)
             if self._waiting >= _PIECE or len(self._chunks) >= _MOST_CHUNKS:
@@ -154,8 +153,8 @@ class _Arrival:
 
     def _check_skeleton(self) -> None:
         # What is no base64 is kept there, however long it is.
-        if len(self._reader.skeleton) > self._most_bare and not self._broken:
-            raise self._stream.too_long(self._most_bare)
+        if len(self._reader.skeleton) > MOST_OF_ANSWER and not self._broken:
+            raise self._stream.too_long(MOST_OF_ANSWER)
 
     async def _feed(self) -> None:
         chunks, small = self._chunks, self._waiting < _SMALL

@@ -25,10 +25,12 @@ from seedream_async import (
     RetryPolicy,
     StorageError,
     Success,
+    _inbox,
     _partfile,
     _saving,
     _wire,
 )
+from seedream_async._http import MOST_OF_ANSWER
 from seedream_async.emulator._pictures import render
 
 SMALL = render(64, 64, "jpeg", b"a test")
@@ -411,7 +413,7 @@ async def test_no_whole_image(tmp_path, image, error):
 )
 async def test_broken_base64_loses_nothing(tmp_path, text, monkeypatch):
     """A text that cannot be decoded reaches the caller as it came, however long it is."""
-    monkeypatch.setattr(_wire, "MOST_OF_ANSWER", 1000)
+    monkeypatch.setattr(_inbox, "MOST_OF_ANSWER", 1000)
 
     with pytest.raises(NotAnImageError, match="not base64") as caught:
         await generate(tmp_path, answer({"b64_json": text}))
@@ -532,12 +534,24 @@ async def test_a_refusal(tmp_path):
 async def test_an_answer_that_is_too_long(tmp_path, monkeypatch, limit, body):
     """More than any honest answer has is not read."""
     monkeypatch.setattr(_wire, "MOST_OF_ANSWER", 1000)
+    monkeypatch.setattr(_inbox, "MOST_OF_ANSWER", 1000)
     monkeypatch.setattr(_wire, "_BASE64_IMAGE", 500_000)
 
     with pytest.raises(APIResponseValidationError, match=f"with more than {limit} bytes"):
         await generate(tmp_path, body)
 
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("options", [{}, {"response_format": "url"}], ids=["nothing", "links"])
+async def test_base64_that_nobody_asked_for(options):
+    """An image that comes where a link was expected is paid for as well, however large it is."""
+    image = LARGE[:2] + (b"\xff\xfe\xff\xff" + bytes(0xFFFD)) * 120 + LARGE[2:]
+
+    response = await generate(None, answer(item(image)), **options)
+
+    assert len(text_of(image)) > MOST_OF_ANSWER
+    assert response.images[0].b64_json == text_of(image)
 
 
 async def test_images_that_are_none(tmp_path):
