@@ -157,7 +157,9 @@ class _Arrival:
             raise self._stream.too_long(MOST_OF_ANSWER)
 
     async def _feed(self) -> None:
-        chunks, small = self._chunks, self._waiting < _SMALL
+        # Many pieces take memory until they are written, however few bytes they have.
+        small = self._waiting < _SMALL and len(self._chunks) < _MOST_CHUNKS
+        chunks = self._chunks
         self._chunks, self._waiting = [], 0
         if small:
             self._read(chunks)

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import threading
+import tracemalloc
 
 import pytest
 
@@ -25,12 +26,13 @@ from seedream_async import (
     RetryPolicy,
     StorageError,
     Success,
+    _files,
     _inbox,
     _partfile,
     _saving,
     _wire,
 )
-from seedream_async._http import MOST_OF_ANSWER
+from seedream_async._http import MOST_OF_ANSWER, Answer, Asked
 from seedream_async.emulator._pictures import render
 
 SMALL = render(64, 64, "jpeg", b"a test")
@@ -552,6 +554,39 @@ async def test_base64_that_nobody_asked_for(options):
 
     assert len(text_of(image)) > MOST_OF_ANSWER
     assert response.images[0].b64_json == text_of(image)
+
+
+class Drip:
+    """An answer that comes in pieces of a few bytes."""
+
+    status = 200
+
+    def __init__(self, body, size):
+        self._pieces = [body[at : at + size] for at in range(0, len(body), size)]
+
+    async def iter_any(self):
+        for piece in self._pieces:
+            yield piece
+
+    def answer(self, body):
+        return Answer(200, {}, body)
+
+
+@pytest.mark.parametrize("size", [1, 8])
+async def test_small_pieces_take_no_memory(tmp_path, size):
+    """What comes in the smallest of pieces goes to the disk meanwhile, too."""
+    image = LARGE[: len(LARGE) // 4]
+    stream = Drip(json.dumps({"data": [item(image)]}).encode(), size)
+
+    tracemalloc.start()
+    async with _inbox.Inbox() as inbox:
+        await inbox.receive(_files.Place(tmp_path), stream, Asked(most_bytes=2**20))
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        arrived = await inbox.files[0].take_back()
+
+    assert arrived == image
+    assert peak < 2 * len(image)
 
 
 async def test_images_that_are_none(tmp_path):
