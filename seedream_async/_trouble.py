@@ -32,9 +32,16 @@ def _limit(seconds: float) -> float | None:
 
 async def next_chunk(response: aiohttp.ClientResponse) -> bytes:
     """The next bytes of the body, as they were received; nothing at its end."""
-    if response.content_length is None:  # it may come in very small ones
-        return await response.content.readany()
-    return (await response.content.readchunk())[0]  # to join what is there would copy it
+    content = response.content
+    try:
+        if response.content_length is None:  # it may come in very small ones
+            return await content.readany()
+        return (await content.readchunk())[0]  # to join what is there would copy it
+    except TROUBLE:
+        # It is told before what had arrived, and that may be the end of an image.
+        if rest := content._read_nowait(-1):  # noqa: SLF001  the public ways only raise again
+            return rest
+        raise
 
 
 def describe(trouble: BaseException, bounds: Bounds, phase: str) -> str:

@@ -6,6 +6,7 @@ import errno
 import socket
 import ssl
 import struct
+from types import SimpleNamespace
 from unittest import mock
 
 import aiohttp
@@ -29,7 +30,7 @@ from seedream_async._link_transport import LinkTransport, exact_url
 from seedream_async._sessions import Lifetime
 from seedream_async._timeout import Bounds
 from seedream_async._transport import ApiTransport, _Exchange
-from seedream_async._trouble import client_timeout, describe
+from seedream_async._trouble import client_timeout, describe, next_chunk
 
 KEY = "sk-test-key"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Request-Id: r1\r\n\r\n{}"
@@ -462,6 +463,21 @@ async def test_an_answer_as_long_as_allowed(length):
 
     assert answer.body == b"x" * length
     assert answer.elapsed > 0
+
+
+@pytest.mark.parametrize("length", [9, None], ids=["length", "no length"])
+async def test_what_arrived_before_the_end_is_read(length):
+    """A connection that breaks takes nothing back: what waits to be read is read first."""
+    loop = asyncio.get_running_loop()
+    content = aiohttp.StreamReader(ResponseHandler(loop=loop), limit=2**16, loop=loop)
+    response = SimpleNamespace(content=content, content_length=length)
+    content.feed_data(b"ab")
+    content.feed_data(b"cd")
+    content.set_exception(aiohttp.ClientPayloadError())
+
+    assert await next_chunk(response) == b"abcd"
+    with pytest.raises(aiohttp.ClientPayloadError):
+        await next_chunk(response)
 
 
 async def test_only_refusals_are_cut():
