@@ -18,6 +18,8 @@ from attrs import evolve, frozen
 from . import _retrying, _wire
 from ._allowance import Allowance
 from ._attempts import Call
+from ._doubt import note_arrived
+from ._errors import OutcomeUnknownError
 from ._http import Asked
 from ._later import Later
 from ._limits import Stats
@@ -57,8 +59,14 @@ Receive: TypeAlias = Callable[[ApiStream, Asked], Awaitable[ImagesResponse]]
 
 
 async def received(stream: ApiStream, asked: Asked) -> ImagesResponse:
-    """The response that *stream* holds, read as a whole."""
-    return _wire.parse(await stream.read(asked.most_bytes), asked, datetime.now(UTC))
+    """The response that *stream* holds, read as a whole; an error has what is whole of half one."""
+    _, most_base64 = _wire.most_bytes_of(asked.images)
+    try:
+        answer = await stream.read(asked.most_bytes, most_base64)
+    except OutcomeUnknownError as error:
+        note_arrived(error, _wire.whole_in(stream.answer(b"".join(stream.came))))
+        raise
+    return _wire.parse(answer, asked, datetime.now(UTC))
 
 
 class Calls:

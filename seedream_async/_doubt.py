@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ._errors import OutcomeUnknownError
+from ._errors import APIError, OutcomeUnknownError
 
 # Seconds within which gateways give up: at 60, Cloudflare at 100 to 125, some at 120; each with a
 # little more for the way.
@@ -27,6 +27,14 @@ def outcome_unknown(
         elapsed=elapsed,
         **facts,
     )
+
+
+def note_arrived(error: APIError, response: Any) -> None:
+    """Let *error* hold the *response* that had arrived before it, if there is one."""
+    if response is not None:
+        error.response = response
+        number = len(response.images)
+        error.add_note(f"images that had arrived before: {number}; response holds them")
 
 
 def _certain(arrived: int) -> str:

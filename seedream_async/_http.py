@@ -24,6 +24,7 @@ class Encoded(Protocol):
 Piece: TypeAlias = bytes | Encoded
 
 MOST_OF_REFUSAL = 64 * 1024  # bytes that are read of one
+BASE64_NAME = b'"b64_json"'  # whatever has it may be as long as images
 MOST_OF_ANSWER = 8 * 1024 * 1024  # bytes without its images: 10 KB are usual
 
 

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Self
 from attrs import evolve
 
 from . import _wire
-from ._errors import APIError, StorageError
+from ._doubt import note_arrived
+from ._errors import APIError, OutcomeUnknownError, StorageError
 from ._files import Place
-from ._http import MOST_OF_ANSWER, Asked
+from ._http import Answer, Asked
 from ._later import Later
 from ._models import Image, ImagesResponse
 from ._threads import in_thread
@@ -101,21 +102,30 @@ class _Arrival:
         self._waiting = 0  # bytes in them
         self._drafts: dict[int, _Draft] = {}
         self._broken = False  # whether any text is
+        self._most_bare, self._most_bytes = _wire.most_bytes_of(asked.images)
 
     @property
     def files(self) -> dict[int, FileWriter]:
         return {index: draft.file for index, draft in self._drafts.items() if not draft.broken}
 
     async def response(self) -> ImagesResponse:
-        await self._receive()
+        try:
+            await self._receive()
+        except OutcomeUnknownError as error:
+            await self._feed()
+            note_arrived(error, _wire.whole_in(self._answer(), base64=False))
+            raise
         response = _wire.parse(
-            self._stream.answer(bytes(self._reader.skeleton)),
+            self._answer(),
             self._asked,
             datetime.now(UTC),
             elsewhere=self._drafts.keys(),
         )
         data = [await self._completed(*item) for item in enumerate(response.data)]
         return evolve(response, data=tuple(data))
+
+    def _answer(self) -> Answer:
+        return self._stream.answer(bytes(self._reader.skeleton))
 
     async def salvage(self, error: APIError) -> None:
         """Put on *error* the images that had arrived whole."""
@@ -141,8 +151,8 @@ class _Arrival:
         length = 0
         async for chunk in self._stream.iter_any():
             length += len(chunk)
-            if length > self._asked.most_bytes:
-                raise self._stream.too_long(self._asked.most_bytes)
+            if length > self._most_bytes:
+                raise self._stream.too_long(self._most_bytes)
             self._chunks.append(chunk)
             self._waiting += len(chunk)
             if self._waiting >= _PIECE or len(self._chunks) >= _MOST_CHUNKS:
@@ -153,8 +163,8 @@ class _Arrival:
 
     def _check_skeleton(self) -> None:
         # What is no base64 is kept there, however long it is.
-        if len(self._reader.skeleton) > MOST_OF_ANSWER and not self._broken:
-            raise self._stream.too_long(MOST_OF_ANSWER)
+        if len(self._reader.skeleton) > self._most_bare and not self._broken:
+            raise self._stream.too_long(self._most_bare)
 
     async def _feed(self) -> None:
         # Many pieces take memory until they are written, however few bytes they have.

@@ -73,6 +73,6 @@ class Preparing:
                 secrets=(self._key, request.prompt),
                 remedy=partial(_validate.remedy_for, request, model, stream=stream),
                 images=images,
-                most_bytes=_wire.most_bytes(images),
+                most_bytes=_wire.most_bytes(request, images),
             ),
         )

@@ -43,6 +43,10 @@ class Parser:
         """Whether something has begun that has not ended."""
         return bool(self._line or self._data)
 
+    def holds(self, text: bytes) -> bool:
+        """Whether *text* is in the event that is not complete yet."""
+        return text in b"".join([*self._data, *self._line])
+
     def feed(self, chunk: bytes) -> list[ServerSentEvent]:
         """The events that *chunk* completes."""
         # A line feed right after the carriage return of the last chunk ends no other line.

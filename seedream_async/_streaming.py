@@ -20,7 +20,7 @@ from ._errors import (
     StorageError,
 )
 from ._events import Attempt
-from ._http import Asked
+from ._http import BASE64_NAME, Asked
 from ._models import (
     Image,
     ImageFailed,
@@ -54,6 +54,7 @@ class EventStream:
         self._stream = stream
         self._chunks = stream.iter_any()
         self._asked = asked
+        self._most_bytes = asked.most_bytes  # in one event
         self._save = save
         self._parser = Parser()
         self._waiting: deque[ServerSentEvent | StreamEvent] = deque()
@@ -150,13 +151,7 @@ class EventStream:
                 raise
             chunk = b""
         self._waiting.extend(self._parser.feed(chunk))
-        if self._parser.size > self._asked.most_bytes:
-            raise APIResponseValidationError(
-                f"an event of the stream has more than {self._asked.most_bytes} bytes, which no "
-                "answer to this request has. It may have been billed: check the account before "
-                "sending it again",
-                request_id=self._response.request_id,
-            )
+        self._check_size()
         self._over = not chunk
         if self._over and not self.completed:
             raise outcome_unknown(
@@ -164,6 +159,20 @@ class EventStream:
                 arrived=len(self.response.images),
                 request_id=self._response.request_id,
             )
+
+    def _check_size(self) -> None:
+        if self._parser.size <= self._most_bytes:
+            return
+        _, most_base64 = _wire.most_bytes_of(self._asked.images)
+        if self._parser.size <= most_base64 and self._parser.holds(BASE64_NAME):
+            self._most_bytes = most_base64
+            return
+        raise APIResponseValidationError(
+            f"an event of the stream has more than {self._most_bytes} bytes, which no "
+            "answer to this request has. It may have been billed: check the account before "
+            "sending it again",
+            request_id=self._response.request_id,
+        )
 
     def _parsed(self, event: ServerSentEvent) -> StreamEvent:
         try:

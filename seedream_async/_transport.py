@@ -23,7 +23,7 @@ from ._errors import (
     APITimeoutError,
     SeedreamError,
 )
-from ._http import MOST_OF_ANSWER, MOST_OF_REFUSAL, Answer, Piece
+from ._http import BASE64_NAME, MOST_OF_ANSWER, MOST_OF_REFUSAL, Answer, Piece
 from ._refusals import request_id_of
 from ._sessions import Lifetime, OwnSession, SilentConnector, notice_closed_connections
 from ._sockets import alive_socket, can_tell_news
@@ -146,6 +146,7 @@ class ApiStream:
         self._exchange = exchange
         self.status: int = response.status
         self.headers: Mapping[str, str] = response.headers
+        self.came: list[bytes] = []  # of what is being read as a whole
 
     def close(self) -> None:
         """Close the connection, unless the answer was read to its end, which has given it back."""
@@ -166,22 +167,27 @@ class ApiStream:
         kind = self.headers.get("content-type", "")
         return self.status == 200 and kind.startswith("text/event-stream")
 
-    async def read(self, most_bytes: int) -> Answer:
+    async def read(self, most_bytes: int, most_base64: int = 0) -> Answer:
         """
         The whole answer, or the beginning of a refusal.
 
-        Raises `APIResponseValidationError` if it has more than *most_bytes*, unpacked.
+        Raises `APIResponseValidationError` for more, unpacked, than *most_bytes*, or *most_base64*
+        with images.
         """
-        chunks: list[bytes] = []
         length = 0
         while chunk := await self._more():
-            chunks.append(chunk)
+            self.came.append(chunk)
             length += len(chunk)
             if self.status >= 300 and length >= MOST_OF_REFUSAL:
                 break
             if length > most_bytes:
-                raise self.too_long(most_bytes)
-        return self.answer(b"".join(chunks))
+                # A relay that nobody asked for base64 is paid all the same.
+                if length > most_base64 or BASE64_NAME not in b"".join(self.came):
+                    raise self.too_long(most_bytes)
+                most_bytes = most_base64
+        body = b"".join(self.came)
+        self.came.clear()
+        return self.answer(body)
 
     def answer(self, body: bytes) -> Answer:
         """The answer, of which *body* was read."""

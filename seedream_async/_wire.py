@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from itertools import islice
@@ -36,6 +36,7 @@ from ._structuring import NotUnderstood, structured, structured_response
 
 _BASE64_IMAGE = 96 * 1024 * 1024  # 4096 x 4096 pixels of 4 bytes, not compressed, in base64
 _MOST_LINKS = 100  # layers of one picture
+_BASE64 = re.compile(rb'"b64_json"\s*:\s*"')
 _LINK = re.compile(rb'"url"\s*:\s*("https?:[^"\s]{1,16384}")')
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _SENT_AS_IS = (
@@ -86,10 +87,16 @@ def build(
     return (*pieces[:-1], b"]}")
 
 
-def most_bytes(images: int) -> int:
-    """The most bytes that an honest answer can have: its *images* are base64 at worst."""
-    # Not only where base64 was asked for: a relay that sends it all the same is paid, too.
-    return MOST_OF_ANSWER + images * _BASE64_IMAGE
+def most_bytes(request: GenerateRequest, images: int) -> int:
+    """The most bytes that an honest answer to *request* can have, with so many *images*."""
+    formats = (request.response_format, (request.extra_body or {}).get("response_format"))
+    bare, whole = most_bytes_of(images)
+    return whole if "b64_json" in formats else bare
+
+
+def most_bytes_of(images: int) -> tuple[int, int]:
+    """The most bytes that an honest answer can have without its base64 *images*, and with them."""
+    return MOST_OF_ANSWER, MOST_OF_ANSWER + images * _BASE64_IMAGE
 
 
 def parse(
@@ -105,7 +112,8 @@ def parse(
         raise refusal(answer, payload, asked, now)
     if not isinstance(payload, dict):
         kind = kind_of(answer)
-        raise _invalid(answer, f"{kind} instead of a JSON object", asked, _links_in(answer))
+        whole = whole_in(answer, base64=not elsewhere)
+        raise _invalid(answer, f"{kind} instead of a JSON object", asked, whole)
     response = _structured(answer, payload, asked)
     there = [
         image
@@ -233,14 +241,28 @@ def _salvaged(answer: Answer, payload: dict[str, Any]) -> ImagesResponse:
     return ImagesResponse(data=tuple(images), request_id=request_id_of(answer), raw=payload)
 
 
-def _links_in(answer: Answer) -> ImagesResponse | None:
-    """The links that stand whole in what is no JSON as a whole, such as the half of an answer."""
-    if answer.body.lstrip().startswith(b"<"):  # a page has links of its own
+def whole_in(answer: Answer, *, base64: bool = True) -> ImagesResponse | None:
+    """
+    The images that stand whole in what is no JSON as a whole, such as the half of an answer.
+
+    Without *base64*, of which a part was taken out before, only those that are links.
+    """
+    if answer.status >= 300 or answer.body.lstrip().startswith(b"<"):  # a page has its own links
         return None
     found = islice(_LINK.finditer(answer.body, 0, MOST_OF_ANSWER), _MOST_LINKS)
     links = dict.fromkeys(_decoded(match[1]) for match in found)
-    images = tuple(Image(url=link) for link in links if link)
+    texts = _base64_in(answer.body) if base64 else ()
+    images = (
+        *(Image(url=link) for link in links if link),
+        *(Image(b64_json=text) for text in texts if text),
+    )
     return ImagesResponse(data=images, request_id=request_id_of(answer)) if images else None
+
+
+def _base64_in(body: bytes) -> Iterator[Any]:
+    for match in _BASE64.finditer(body):
+        end = body.find(b'"', match.end())
+        yield _decoded(body[match.end() - 1 : end + 1])  # nothing if it has no end
 
 
 def _invalid(

@@ -759,7 +759,6 @@ async def test_who_asks_not_to_be_asked_again_is_not(emulator, client):
 async def test_an_answer_that_nobody_can_have_meant(make, monkeypatch):
     """An answer longer than any honest one is left, and may have been billed."""
     monkeypatch.setattr(_wire, "MOST_OF_ANSWER", 100)
-    monkeypatch.setattr(_wire, "_BASE64_IMAGE", 0)
 
     async with Emulator(relay_drops=True) as emulator, emulator.client() as client:
         with pytest.raises(APIResponseValidationError, match="more than 100 bytes") as excinfo:

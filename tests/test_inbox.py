@@ -415,7 +415,7 @@ async def test_no_whole_image(tmp_path, image, error):
 )
 async def test_broken_base64_loses_nothing(tmp_path, text, monkeypatch):
     """A text that cannot be decoded reaches the caller as it came, however long it is."""
-    monkeypatch.setattr(_inbox, "MOST_OF_ANSWER", 1000)
+    monkeypatch.setattr(_wire, "MOST_OF_ANSWER", 1000)
 
     with pytest.raises(NotAnImageError, match="not base64") as caught:
         await generate(tmp_path, answer({"b64_json": text}))
@@ -536,13 +536,55 @@ async def test_a_refusal(tmp_path):
 async def test_an_answer_that_is_too_long(tmp_path, monkeypatch, limit, body):
     """More than any honest answer has is not read."""
     monkeypatch.setattr(_wire, "MOST_OF_ANSWER", 1000)
-    monkeypatch.setattr(_inbox, "MOST_OF_ANSWER", 1000)
     monkeypatch.setattr(_wire, "_BASE64_IMAGE", 500_000)
 
     with pytest.raises(APIResponseValidationError, match=f"with more than {limit} bytes"):
         await generate(tmp_path, body)
 
     assert names(tmp_path) == []
+
+
+LINK = {"url": "https://h/0.jpeg?sign=1"}
+
+
+@pytest.mark.parametrize("save", [False, True], ids=["not saved", "saved"])
+@pytest.mark.parametrize("length", [False, True], ids=["no length", "length"])
+@pytest.mark.parametrize(
+    ("data", "arrived"),
+    [
+        pytest.param([LINK, LINK], [Image(**LINK)], id="links"),
+        pytest.param([item(LARGE)] * 2, [Image(b64_json=text_of(LARGE))], id="base64"),
+        pytest.param(
+            [LINK, item(SMALL), item(LARGE)],
+            [Image(**LINK), Image(b64_json=text_of(SMALL))],
+            id="both",
+        ),
+        pytest.param([item(LARGE)], [], id="nothing whole"),
+    ],
+)
+async def test_half_an_answer(tmp_path, data, arrived, length, save):
+    """What stands whole in an answer that breaks off is on the error."""
+    half = answer(*data)[: -len(json.dumps(data[-1])) + 20]
+    if not length:
+        half = re.sub(rb"Content-Length: [0-9]+\r\n", b"", half)
+    group = {"sequential_image_generation": "auto"}
+
+    with pytest.raises(OutcomeUnknownError if length else APIResponseValidationError) as caught:
+        await generate(tmp_path if save else None, half, retry=RetryPolicy(attempts=1), **group)
+
+    response = caught.value.response
+    assert list(response.images if response else ()) == arrived
+    assert names(tmp_path) == []
+
+
+async def test_half_a_refusal():
+    """A link in what says no leads to no image."""
+    half = http(json.dumps({"error": {"url": "https://h/help"}}).encode() + b" ", "503 No")[:-1]
+
+    with pytest.raises(OutcomeUnknownError) as caught:
+        await generate(None, half, retry=RetryPolicy(attempts=1))
+
+    assert caught.value.response is None
 
 
 @pytest.mark.parametrize("options", [{}, {"response_format": "url"}], ids=["nothing", "links"])
@@ -580,7 +622,7 @@ async def test_small_pieces_take_no_memory(tmp_path, size):
 
     tracemalloc.start()
     async with _inbox.Inbox() as inbox:
-        await inbox.receive(_files.Place(tmp_path), stream, Asked(most_bytes=2**20))
+        await inbox.receive(_files.Place(tmp_path), stream, Asked())
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         arrived = await inbox.files[0].take_back()

@@ -1,5 +1,6 @@
 """A streamed answer: events in, and what has arrived so far."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from seedream_async import (
     StreamCompleted,
     UnknownEvent,
     Usage,
+    _wire,
 )
 from seedream_async._http import Asked
 
@@ -320,6 +322,21 @@ async def test_an_event_that_is_too_long():
 
     assert excinfo.value.possibly_billed
     assert len(excinfo.value.response.images) == 1
+
+
+@pytest.mark.parametrize(("limit", "images"), [(1500, 1), (900, 0)], ids=["enough", "too much"])
+async def test_an_event_with_base64_that_nobody_asked_for(monkeypatch, limit, images):
+    """An event with an image in it may be as long as an image is, and no longer."""
+    monkeypatch.setattr(_wire, "most_bytes_of", lambda _: (500, limit))
+    start = b'data: {"type":"image_generation.partial_succeeded","b64_json":"'
+    pieces = start, b"QUJD" * 120, b"QUJD" * 120, b'"}\n\n'
+    stream = stream_of(*pieces, b"data: [DONE]\n\n", asked=Asked(most_bytes=500))
+
+    with contextlib.suppress(APIResponseValidationError):
+        async for _ in stream:
+            pass
+
+    assert len(stream.response.images) == images
 
 
 async def test_a_stream_as_long_as_allowed():

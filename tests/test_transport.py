@@ -465,6 +465,20 @@ async def test_an_answer_as_long_as_allowed(length):
     assert answer.elapsed > 0
 
 
+@pytest.mark.parametrize("length", [19, 20, 21])
+async def test_an_answer_with_images_may_be_longer(length):
+    """What has base64 in it is read to a limit of its own."""
+    sent = b'"b64_json"'.ljust(length, b"x")
+    expected = contextlib.nullcontext()
+    if length > 20:
+        expected = pytest.raises(APIResponseValidationError, match="more than 10 bytes")
+
+    async with raw_server(body(sent)) as (url, _), api(url) as transport:
+        async with transport.open("POST", "/x", [b"{}"], bounds=Bounds()) as stream:
+            with expected:
+                assert (await stream.read(10, 20)).body == sent
+
+
 @pytest.mark.parametrize("length", [9, None], ids=["length", "no length"])
 async def test_what_arrived_before_the_end_is_read(length):
     """A connection that breaks takes nothing back: what waits to be read is read first."""

@@ -341,10 +341,22 @@ def test_problems_are_told_in_short():
 MEBIBYTE = 1024 * 1024
 
 
-@pytest.mark.parametrize("images", [1, 15])
-def test_an_honest_answer_has_a_size(images):
+@pytest.mark.parametrize(
+    ("fields", "images", "size"),
+    [
+        pytest.param({}, 1, 8, id="one link"),
+        pytest.param({"response_format": "url"}, 15, 8, id="links"),
+        pytest.param({"response_format": "b64_json"}, 1, 8 + 96, id="one image"),
+        pytest.param({"response_format": "b64_json"}, 15, 8 + 15 * 96, id="images"),
+        pytest.param(
+            {"extra_body": {"response_format": "b64_json"}}, 2, 8 + 2 * 96, id="on own account"
+        ),
+        pytest.param({"extra_body": {"response_format": "url"}}, 2, 8, id="links on own account"),
+    ],
+)
+def test_an_honest_answer_has_a_size(fields, images, size):
     """Links are short, and an image has no more base64 than its pixels need."""
-    assert most_bytes(images) == (8 + images * 96) * MEBIBYTE
+    assert most_bytes(GenerateRequest("a cat", **fields), images) == size * MEBIBYTE
 
 
 def test_models_are_listed():
