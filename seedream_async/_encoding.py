@@ -47,13 +47,19 @@ class PathFile:
     def pieces(self) -> Generator[bytes, None, None]:
         try:
             with open(self.path, "rb") as file:  # noqa: PTH123  a plain name, read by everybody
-                found = os.fstat(file.fileno())
-                if (found.st_size, found.st_mtime_ns) != (self.size, self.modified):
-                    raise refused(f"{shown(self.path)}: {_CHANGED}")
+                self._check(file)
                 for at in range(0, self.size, PIECE):
-                    yield _exactly(file, min(PIECE, self.size - at))
+                    piece = _exactly(file, min(PIECE, self.size - at))
+                    if at + PIECE >= self.size:  # without the last, no request is whole
+                        self._check(file)
+                    yield piece
         except OSError as exc:
             raise unreadable(self.path, exc) from None
+
+    def _check(self, file: BinaryIO) -> None:
+        found = os.fstat(file.fileno())
+        if (found.st_size, found.st_mtime_ns) != (self.size, self.modified):
+            raise refused(f"{shown(self.path)}: {_CHANGED}")
 
 
 @frozen(eq=False)

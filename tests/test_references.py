@@ -629,6 +629,20 @@ async def test_a_file_that_shrinks_while_it_is_sent(path, is_open):
                 await asyncio.to_thread(list, slices)
 
 
+@pytest.mark.parametrize("change", [grow, rewrite])
+async def test_a_file_that_is_written_to_while_it_is_sent(path, change):
+    """A mixture of two files never arrives whole: its last piece is held back."""
+    async with References(budget=0).resolve([path], strict) as [piece]:
+        slices = piece.slices()
+        sent = [await asyncio.to_thread(next, slices)]
+        change(path)
+
+        with pytest.raises(InvalidRequestError, match="changed after it was checked"):
+            await asyncio.to_thread(sent.extend, slices)
+
+    assert 1 < len(sent) < piece.size / PIECE
+
+
 async def test_an_open_file_that_is_closed(path):
     """A file that the caller closes too early is told apart from trouble on the way."""
     with path.open("rb") as file:
