@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Self, TypeVar
 
-from ._doubt import outcome_unknown
+from ._doubt import note_arrived, outcome_unknown
 from ._errors import (
     APIError,
     APIResponseValidationError,
@@ -50,6 +50,7 @@ class Call:
         self._now = asyncio.get_running_loop().time
         self._start = self._now()
         self._sent = False
+        self._arrived: ImagesResponse | None = None  # with an attempt that failed
         self._quiet = quiet
 
     async def __aenter__(self) -> Self:
@@ -87,6 +88,7 @@ class Call:
             return await send()
         except BaseException as exc:
             failure = exc
+            self._arrived = getattr(exc, "response", None) or self._arrived
             raise
         finally:
             result = _result_of(failure, self._now() - start, sent=self._sent)
@@ -131,6 +133,8 @@ class Call:
             error = _doubt(error, f"{doubts} of {len(self.attempts)} attempts")
         if isinstance(error, APIError):
             error.attempts = self.attempts
+            if error.response is None:
+                note_arrived(error, self._arrived)
         return error
 
     def ended(self, failure: BaseException | None) -> None:

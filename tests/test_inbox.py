@@ -577,6 +577,19 @@ async def test_half_an_answer(tmp_path, data, arrived, length, save):
     assert names(tmp_path) == []
 
 
+@pytest.mark.parametrize("save", [False, True], ids=["not saved", "saved"])
+async def test_half_an_answer_and_then_a_refusal(tmp_path, save):
+    """What had arrived with an attempt is on the error, whatever the next one ends in."""
+    half = answer(item(SMALL), LINK)[:-20]
+    refused = http(b'{"error": {"message": "no"}}', "400 Bad Request")
+
+    with pytest.raises(OutcomeUnknownError) as caught:
+        await generate(tmp_path if save else None, half, refused, retry=RESEND)
+
+    assert caught.value.response.images == (Image(b64_json=text_of(SMALL)),)
+    assert [attempt.fate for attempt in caught.value.attempts] == ["unknown", "refused"]
+
+
 async def test_half_a_refusal():
     """A link in what says no leads to no image."""
     half = http(json.dumps({"error": {"url": "https://h/help"}}).encode() + b" ", "503 No")[:-1]
