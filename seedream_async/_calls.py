@@ -60,9 +60,8 @@ Receive: TypeAlias = Callable[[ApiStream, Asked], Awaitable[ImagesResponse]]
 
 async def received(stream: ApiStream, asked: Asked) -> ImagesResponse:
     """The response that *stream* holds, read as a whole; an error has what is whole of half one."""
-    _, most_base64 = _wire.most_bytes_of(asked.images)
     try:
-        answer = await stream.read(asked.most_bytes, most_base64)
+        answer = await stream.read(asked.most_bytes, _wire.most_bytes_of(asked.images)[1])
     except OutcomeUnknownError as error:
         note_arrived(error, _wire.whole_in(stream.answer(b"".join(stream.came))))
         raise
@@ -114,11 +113,10 @@ class Calls:
     async def models(self) -> tuple[ModelInfo, ...]:
         """The models that the key may use, as `GET /models` lists them. Free of charge."""
         asked = Asked(secrets=(self._key,), free=True)
-        now = asyncio.get_running_loop().time
-        start = now()
+        start = self._now()
 
         def bounds() -> Bounds:
-            return self._timeout.bounds().after(now() - start)
+            return self._timeout.bounds().after(self._now() - start)
 
         async def attempt() -> tuple[ModelInfo, ...]:
             answer = await self._api.send("GET", "/models", bounds=bounds())
