@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 
 import aiohttp
@@ -38,9 +39,11 @@ class RequestBody(payload.Payload):
         self.whole: bool = False
         self.mocked: bool = False
         self.broken: SeedreamError | None = None
+        self._transport: asyncio.Transport | None = None
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         _check_unasked(writer)
+        self._transport = writer.transport if isinstance(writer, StreamWriter) else None
         if not _is_closing(writer):
             self.sent = True
             self._on_sent()
@@ -65,6 +68,17 @@ class RequestBody(payload.Payload):
             raise
         finally:
             await surely_in_thread(slices.close)
+
+    def let_go(self) -> None:
+        """
+        Put the connection away at once, if it is closed.
+
+        To close one waits until the far side has taken what was written: one that is silent never
+        does, and holds the socket and the memory for as long as it likes.
+        """
+        # One that is not closed may serve another request already.
+        if self._transport is not None and self._transport.is_closing():
+            self._transport.abort()
 
     def __deepcopy__(self, _: object) -> RequestBody:
         self.mocked = True  # aioresponses, which users have, copies what it is given

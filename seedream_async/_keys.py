@@ -33,7 +33,8 @@ def key_of(request: GenerateRequest, *, model: str, references: Sequence[str] = 
     given = {name: getattr(request, name) for name in _NAMES}
     work = {name: _plain(value) for name, value in given.items() if value is not None}
     work |= {"model": request.model or model, "image": list(references)}
-    text = json.dumps(work, sort_keys=True, separators=(",", ":"))
+    sent = json.loads(json.dumps(work))  # where all names are texts, which alone can be sorted
+    text = json.dumps(sent, sort_keys=True, separators=(",", ":"))
     return hashlib.blake2b(_SCHEME + text.encode("ascii"), digest_size=SIZE).digest()
 
 

@@ -151,6 +151,7 @@ class ApiStream:
     def close(self) -> None:
         """Close the connection, unless the answer was read to its end, which has given it back."""
         self._response.close()
+        self._exchange.let_go()
 
     def note_arrived(self, images: int) -> None:
         """So many *images* have come of it, as who reads it knows; errors tell."""
@@ -245,8 +246,17 @@ class _Exchange:
             return await step
         except TROUBLE as exc:
             trouble: Exception = exc
+            self.let_go()
+        except BaseException:
+            self.let_go()
+            raise
         # Raised out here, so that no context drags the key along.
         raise self._error(trouble)
+
+    def let_go(self) -> None:
+        """Put the connection away, if it is of no more use."""
+        if self.body is not None:
+            self.body.let_go()
 
     def _error(self, trouble: Exception) -> SeedreamError:
         what = describe(trouble, self.bounds, self._phase())

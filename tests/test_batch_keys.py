@@ -59,9 +59,14 @@ def test_what_is_new_work(other):
         ({"guidance_scale": 3}, {"guidance_scale": 3.0}),
         ({"size": "2048x2048"}, {"size": "2048 × 2048"}),
         ({"extra_body": {"a": 1, "b": [2.0]}}, {"extra_body": {"b": (2,), "a": 1}}),
+        ({"extra_body": {"a": {1: 2, "b": 3}}}, {"extra_body": {"a": {"b": 3, "1": 2}}}),
+        ({"extra_body": {"a": {None: 1, True: 2}}}, {"extra_body": {"a": {"true": 2, "null": 1}}}),
         ({"references": ["x"]}, {"references": ("x",), "image": "elsewhere.png"}),
     ],
-    ids=["as base64", "headers", "own model", "number", "sign", "order", "place of a reference"],
+    ids=[
+        *("as base64", "headers", "own model", "number", "sign", "order", "names", "names of JSON"),
+        "place of a reference",
+    ],
 )
 def test_what_is_the_same_work(one, other):
     """How a request is written, or travels, is not what it asks for."""

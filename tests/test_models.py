@@ -143,6 +143,14 @@ def test_errors_have_the_facts_of_their_kind():
         InvalidRequestError("no", feild="size")
 
 
+def nested(depth):
+    """Lists in lists."""
+    inner = []
+    for _ in range(depth):
+        inner = [inner]
+    return {"x": inner}
+
+
 @pytest.mark.parametrize(
     ("extra", "problem"),
     [
@@ -150,6 +158,8 @@ def test_errors_have_the_facts_of_their_kind():
         pytest.param({"stream": True}, r"use client\.stream", id="stream"),
         pytest.param({"x": object()}, "not JSON", id="object"),
         pytest.param({"x": float("nan")}, "not JSON", id="not a number"),
+        pytest.param({"x": "\ud800 secret"}, "not JSON", id="half a character"),
+        pytest.param(nested(100_000), "not JSON", id="too deep"),
     ],
 )
 def test_extra_fields_that_would_not_do(extra, problem):
@@ -158,6 +168,19 @@ def test_extra_fields_that_would_not_do(extra, problem):
         GenerateRequest("a cat", extra_body=extra)
 
     assert excinfo.value.field == "extra_body"
+    assert "secret" not in repr((excinfo.value, excinfo.value.__cause__, excinfo.value.__context__))
+
+
+def test_a_request_is_its_own():
+    """What becomes of the mappings that it was made of is no concern of a request."""
+    extra, headers = {"style": {"name": "oil"}}, {"X-Tenant": "a"}
+    request = GenerateRequest("a cat", extra_body=extra, extra_headers=headers)
+
+    extra["style"]["name"] = "ink"
+    headers["X-Tenant"] = "b"
+
+    assert request.extra_body == {"style": {"name": "oil"}}
+    assert request.extra_headers == {"X-Tenant": "a"}
 
 
 @pytest.mark.parametrize(

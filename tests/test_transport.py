@@ -24,6 +24,7 @@ from seedream_async import (
     IncompleteDownloadError,
     InvalidRequestError,
     OutcomeUnknownError,
+    _transport,
 )
 from seedream_async._body import RequestBody
 from seedream_async._link_transport import LinkTransport, exact_url
@@ -327,6 +328,124 @@ async def test_cancellation_passes():
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+
+
+@contextlib.asynccontextmanager
+async def deaf(context=None, says=b""):
+    """A server that says something to who asks, and reads no more than the first of it."""
+    released = asyncio.Event()
+
+    async def serve(reader, writer):
+        await reader.read(1)
+        writer.transport.pause_reading()
+        writer.write(says)
+        await released.wait()
+        writer.transport.abort()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", ssl=context)
+    try:
+        yield f"http{'s' * bool(context)}://localhost:{server.sockets[0].getsockname()[1]}"
+    finally:
+        released.set()
+        server.close()
+
+
+@pytest.fixture
+def watched(monkeypatch):
+    """The sockets that connections to the API have."""
+    made = []
+
+    def make(address):
+        made.append(socket.socket(*address[:3]))
+        return made[-1]
+
+    monkeypatch.setattr(_transport, "alive_socket", make)
+    return made
+
+
+async def closed(sockets):
+    """Wait until none of the *sockets*, of which there is one, is open."""
+    async with asyncio.timeout(5):
+        while not sockets or any(made.fileno() >= 0 for made in sockets):
+            await asyncio.sleep(0.001)
+
+
+LARGE = (b"x" * 20_000_000,)
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+async def test_who_reads_nothing_keeps_no_connection(watched, tls):
+    """A request that is given up in the middle leaves no socket, however silent the far side is."""
+    authority, contexts = trustme.CA(), (None, None)
+    if tls:
+        contexts = tuple(map(ssl.SSLContext, (ssl.PROTOCOL_TLS_SERVER, ssl.PROTOCOL_TLS_CLIENT)))
+        authority.issue_cert("localhost").configure_cert(contexts[0])
+        authority.configure_trust(contexts[1])
+    connector = aiohttp.TCPConnector(
+        ssl=contexts[1] or True, socket_factory=lambda address: _transport.alive_socket(address)
+    )
+
+    async with deaf(contexts[0]) as url, aiohttp.ClientSession(connector=connector) as session:
+        async with api(url, session) as transport:
+            for limit in (0.3, 0.2):
+                with pytest.raises(OutcomeUnknownError, match="sending the request"):
+                    await transport.send("POST", "/x", LARGE, bounds=Bounds(attempt=limit))
+
+            await closed(watched)
+
+    assert len(watched) == 2
+
+
+async def test_who_answers_early_keeps_no_connection(watched):
+    """Nor is there one when a refusal has come before the request was taken."""
+    says = b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\n{}"
+
+    async with deaf(says=says) as url, api(url) as transport:
+        answer = await transport.send("POST", "/x", LARGE, bounds=Bounds())
+
+        await closed(watched)
+
+    assert answer.status == 413
+
+
+@pytest.mark.parametrize("says", [b"", OK[:-1]], ids=["awaiting", "reading"])
+async def test_who_cancels_keeps_no_connection(watched, says):
+    """Nor after a cancellation, while the answer is awaited or while it is read."""
+    under_way = asyncio.Event()
+    on_sent = (lambda: None) if says else under_way.set
+
+    async with deaf(says=says) as url, api(url) as transport:
+
+        async def send():
+            exchange = transport.open("POST", "/x", LARGE, bounds=Bounds(), on_sent=on_sent)
+            async with exchange as stream:
+                under_way.set()
+                await stream.read(10)
+
+        call = asyncio.create_task(send())
+        await under_way.wait()
+        call.cancel()
+        await asyncio.wait([call])
+
+        await closed(watched)
+
+    assert call.cancelled()
+
+
+async def test_a_connection_in_use_again_is_left_alone(emulator, watched):
+    """Who is done with a connection does nothing to the next request on it."""
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(socket_factory=lambda at: _transport.alive_socket(at))
+    )
+
+    async with session, api(emulator.base_url, session) as transport:
+        async with transport.open("POST", "/x", (b"{}",), bounds=Bounds()) as stream:
+            await stream.read(10_000)
+            answer = await transport.send("POST", "/x", (b"{}",), bounds=Bounds())
+        again = await transport.send("POST", "/x", (b"{}",), bounds=Bounds())
+
+    assert len(watched) == 1
+    assert answer.status == again.status
 
 
 async def test_closing_unused_transports():
