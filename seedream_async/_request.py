@@ -5,6 +5,7 @@ Annotations are not postponed here, so that `typing.get_type_hints` works on eve
 although each calls itself a member of `seedream_async`.
 """
 
+import copy
 import json
 import os
 import re
@@ -99,6 +100,7 @@ _NOT_EXTRA = {
     "n": "Seedream ignores n, and a relay may multiply the charge by it; use max_images",
     "stream": "use client.stream()",
 }
+_FROM_CALLERS = ("optimize_prompt_options", "tools", "extra_body")
 _OUR_HEADERS = {"authorization", "content-length", "content-type", "host", "transfer-encoding"}
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
@@ -117,10 +119,16 @@ def _check_extra_body(_: Any, __: Any, value: Mapping[str, Any] | None) -> None:
     for name in value:
         if name in _NOT_EXTRA:
             raise InvalidRequestError(f"extra_body: {_NOT_EXTRA[name]}", field="extra_body")
+    if problem := _why_not_json(value):
+        raise InvalidRequestError(f"extra_body is not JSON: {problem}", field="extra_body")
+
+
+def _why_not_json(value: object) -> str:
     try:
-        json.dumps(value, allow_nan=False)
+        json.dumps(copy.deepcopy(value), allow_nan=False, ensure_ascii=False).encode()
     except (TypeError, ValueError, RecursionError) as exc:
-        raise InvalidRequestError(f"extra_body is not JSON: {exc}", field="extra_body") from None
+        return str(exc)  # the error itself may hold all the text
+    return ""
 
 
 def _check_extra_headers(_: Any, __: Any, value: Mapping[str, str] | None) -> None:
@@ -188,6 +196,14 @@ class GenerateRequest:
     extra_headers: Mapping[str, str] | None = field(
         default=None, kw_only=True, validator=_check_extra_headers, repr=False
     )
+
+    def __attrs_post_init__(self) -> None:
+        # Frozen to the ground: what they are made of may change before they are sent.
+        for name in _FROM_CALLERS:
+            if isinstance(value := getattr(self, name), dict | list | tuple):
+                object.__setattr__(self, name, copy.deepcopy(value))
+        if self.extra_headers is not None:
+            object.__setattr__(self, "extra_headers", dict(self.extra_headers))
 
     @classmethod
     def of(cls, prompt: "str | GenerateRequest", **fields: Any) -> "GenerateRequest":
