@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from typing import Self, TypeVar
 
@@ -32,8 +33,9 @@ class Call:
     """
     One call and its attempts: `async with`.
 
-    *response* has come of it; if *unfinished*, there may be more. If *quiet*, *report* is told only
-    of what went wrong.
+    *response* has come of it; if *unfinished*, there may be more. *patience* tells how many seconds
+    whoever waits for it leaves to wait before another attempt. If *quiet*, *report* is told only of
+    what went wrong.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Call:
         self.attempts: tuple[Attempt, ...] = ()
         self.response: ImagesResponse | None = None
         self.unfinished = False
+        self.patience: Callable[[], float] = lambda: math.inf
         self._check: Callable[[], None] = lambda: None
         self._askers: list[Callable[[], str | None]] = []
         self._model = model
@@ -105,6 +108,10 @@ class Call:
     def ask_before_sending(self, check: Callable[[], None]) -> None:
         """Let *check* raise if there must not be another attempt."""
         self._check = check
+
+    def ask_how_long(self, left: Callable[[], float]) -> None:
+        """Let *left* tell how many seconds there are to wait before another attempt."""
+        self.patience = left
 
     def ask_before_resending(self, why_not: Callable[[], str | None]) -> None:
         """Ask *why_not* to send again what may be billed for each time."""

@@ -291,7 +291,7 @@ async def _admitted(
 
 def _remaining(bounds: Bounds, call: Call) -> float:
     """Seconds that there are to wait before another attempt."""
-    return bounds.after(call.elapsed()).left - bounds.useful
+    return min(bounds.after(call.elapsed()).left - bounds.useful, call.patience())
 
 
 def _made(response: ImagesResponse) -> int:

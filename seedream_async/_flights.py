@@ -22,7 +22,7 @@ from ._events import Attempt
 from ._keys import key_of
 from ._request import GenerateRequest
 from ._retry import RetryPolicy
-from ._timeout import Timeout
+from ._timeout import Bounds, Timeout
 
 _T = TypeVar("_T")
 
@@ -65,48 +65,81 @@ class Called(Protocol):
 
     def ask_before_sending(self, check: Callable[[], None]) -> None: ...
 
+    def ask_how_long(self, left: Callable[[], float]) -> None: ...
+
 
 # Makes the call, and tells of it when it has its slot.
 Fly = Callable[[Callable[[Called], None]], Awaitable[_T]]
 
 
 class Flights(Generic[_T]):
-    """The calls of one client that are under way and may be joined."""
+    """
+    The calls of one client that are under way and may be joined.
 
-    def __init__(self) -> None:
+    *lost* is told what a call came to, if all who waited for it were cancelled meanwhile.
+    """
+
+    def __init__(self, lost: Callable[[_T], object] = lambda _: None) -> None:
         self._flights: dict[Hashable, _Flight[_T]] = {}
+        self._lost = lost
 
-    async def join(self, key: Hashable, fly: Fly[_T], limit: float) -> _T:
+    async def join(self, key: Hashable, fly: Fly[_T], bounds: Bounds) -> _T:
         """
         What the call under *key* comes to; *fly* makes it if none is under way.
 
-        *limit* is in seconds, from when the call begins, or from now if it has. Whatever the call
-        raises, each caller gets as an error of its own.
+        The total of *bounds* counts from when the call begins, or from now if it has. Whatever the
+        call raises, each caller gets as an error of its own.
         """
         flight = self._flights.get(key)
         if flight is None or flight.task.done():
             flight = self._flights[key] = _Flight(fly)
-        flight.riders += 1
+        try:
+            landed = await self._ride(key, flight, bounds)
+        except asyncio.CancelledError:
+            if not flight.riders and flight.is_untold:
+                self._lost(flight.outcome())
+            raise
+        if not landed and flight.is_lost:
+            raise flight.overdue(bounds.total)
+        return flight.outcome()
+
+    async def _ride(self, key: Hashable, flight: _Flight[_T], bounds: Bounds) -> bool:
+        """Wait for *flight*; tell whether it has landed in time. The last to leave ends it."""
+        rider = flight.board(bounds)
         try:
             await asyncio.wait([flight.departed])
-            patience = None if limit == math.inf else limit
+            patience = None if bounds.total == math.inf else bounds.total
             landed, _ = await asyncio.wait([flight.task], timeout=patience)
+            return bool(landed)
         finally:
-            flight.riders -= 1
+            flight.riders.remove(rider)
             if not flight.riders:
                 if self._flights.get(key) is flight:
                     del self._flights[key]
                 await flight.end()
-        if not landed and flight.is_lost:
-            raise flight.overdue(limit)
-        return flight.outcome()
+
+
+@frozen(eq=False)
+class _Rider:
+    """Who waits, how long, and *since* when."""
+
+    bounds: Bounds
+    since: float
+
+    def left(self, departed: float, now: float) -> float:
+        """Seconds that there are to wait before another attempt of what *departed* at a time."""
+        left = self.bounds.after(now - max(self.since, departed)).left
+        return left - self.bounds.useful
 
 
 class _Flight(Generic[_T]):
     """One call, and how many *riders* wait for it."""
 
     def __init__(self, fly: Fly[_T]) -> None:
-        self.riders = 0
+        self.riders: set[_Rider] = set()
+        self._now = asyncio.get_running_loop().time
+        self._departed_at = -math.inf
+        self._told = False
         self.departed = asyncio.get_running_loop().create_future()
         self._call: Called | None = None
         self._origin: TracebackType | None = None  # of its error, before anybody raised that
@@ -114,15 +147,28 @@ class _Flight(Generic[_T]):
         self.task: asyncio.Task[_T] = asyncio.ensure_future(self._run(fly))
         self.task.add_done_callback(self._landed)
 
+    def board(self, bounds: Bounds) -> _Rider:
+        """Note one more who waits, within *bounds*."""
+        rider = _Rider(bounds, self._now())
+        self.riders.add(rider)
+        return rider
+
     async def _run(self, fly: Fly[_T]) -> _T:
         return await fly(self._began)
 
     def _began(self, call: Called) -> None:
         self._call = call
         call.ask_before_sending(self._depart)
+        call.ask_how_long(self._left)
+
+    def _left(self) -> float:
+        """Seconds after which another attempt would outlast everybody's patience."""
+        now = self._now()
+        return max((rider.left(self._departed_at, now) for rider in self.riders), default=0.0)
 
     def _depart(self) -> None:
         if not self.departed.done():
+            self._departed_at = self._now()
             self.departed.set_result(None)
 
     def _landed(self, task: asyncio.Task[_T]) -> None:
@@ -141,8 +187,15 @@ class _Flight(Generic[_T]):
         """Whether nothing came of it for who leaves now."""
         return not self.task.done() or self.task.cancelled()
 
+    @property
+    def is_untold(self) -> bool:
+        """Whether something good came of it that nobody was told."""
+        task = self.task
+        return task.done() and not (self._told or task.cancelled() or task.exception())
+
     def outcome(self) -> _T:
         """What came of it."""
+        self._told = True
         if error := self.task.exception():
             raise _own(error).with_traceback(self._origin)
         return self.task.result()

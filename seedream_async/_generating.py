@@ -20,6 +20,7 @@ from ._inbox import Inbox
 from ._later import Later
 from ._models import ImagesResponse
 from ._pulling import Source
+from ._reporting import logger
 from ._request import GenerateRequest
 from ._results import Success
 from ._saving import Saver
@@ -75,10 +76,9 @@ class Generating:
         model = self.calls.model
         shared = _flights.Shareable.of(request, timeout, retry, model=model, references=names)
         images = most_images(request, request.model or model)
-        limit = timeout.bounds(images).total
         fly = partial(self._answered, request, shared)
-        self._flights = self._flights or _flights.Flights()
-        response, call = await self._flights.join(shared, fly, limit)
+        self._flights = self._flights or _flights.Flights(_tell_lost)
+        response, call = await self._flights.join(shared, fly, timeout.bounds(images))
         if place is None:
             return response
         async with self.guests.visit(paying=False) as visit:  # the call had one of its own
@@ -193,6 +193,16 @@ class Generating:
 def _note(calls: list[Call], visit: Visit, call: Call) -> None:
     calls.append(call)
     visit.began(call)
+
+
+def _tell_lost(answered: _Answered) -> None:
+    response, call = answered
+    logger.warning(
+        "call %d was answered as all who waited for it were cancelled: %d images are billed, "
+        "and nobody has them",
+        call,
+        len(response.images),
+    )
 
 
 async def opened(save_to: str | os.PathLike[str]) -> _files.Place:

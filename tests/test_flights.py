@@ -12,17 +12,20 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from seedream_async import (
     APITimeoutError,
+    Attempt,
     BadRequestError,
     CallEnded,
     InvalidRequestError,
     Limits,
     LinkDeniedError,
     OutcomeUnknownError,
+    RateLimitError,
     RetryPolicy,
     StorageError,
     Timeout,
 )
 from seedream_async._flights import Flights
+from seedream_async._timeout import Bounds
 from seedream_async.emulator import Emulator
 from seedream_async.emulator._pictures import render
 
@@ -43,6 +46,18 @@ async def slow():
 async def sharing(slow):
     async with slow.client(retry=QUICK) as client:
         yield client
+
+
+class Departed:
+    """A call that is sent at once."""
+
+    attempts = ()
+
+    def ask_before_sending(self, check):
+        check()
+
+    def ask_how_long(self, left):
+        self.left = left
 
 
 async def left_alone(client):
@@ -203,16 +218,109 @@ async def test_the_last_time_out_ends_it(slow, sharing):
     assert sharing.stats().in_flight == 0
 
 
-async def test_a_time_out_between_attempts_costs_nothing(emulator):
-    """If nothing but refusals came, the error says that nothing was billed."""
+async def test_a_wait_that_nobody_has_time_for(emulator):
+    """An attempt that would outlast the patience of all is not made: it would only cost."""
     emulator.fail_next(status=429, retry_after=60)
 
     async with emulator.client() as client:
-        (error,) = await ask(client, "a cat", timeout=0.2)
+        errors = await ask(client, "a cat", "a cat", timeout=9.0)
 
-    assert isinstance(error, APITimeoutError)
-    assert not error.possibly_billed
-    assert [attempt.fate for attempt in error.attempts] == ["refused"]
+    assert {type(error) for error in errors} == {RateLimitError}
+    assert "too little of the total time-out" in errors[0].__notes__[0]
+    assert emulator.request_count == 1
+
+
+async def test_the_most_patient_decides(slow, sharing):
+    """As long as anybody has the time, the call is tried again."""
+    slow.fail_next(status=429, retry_after=1)
+
+    hasty, patient = await asyncio.gather(
+        sharing.generate("a cat", share=True, timeout=1.5),
+        sharing.generate("a cat", share=True),
+        return_exceptions=True,
+    )
+
+    assert len(hasty.images) == len(patient.images) == slow.images_billed == 1
+
+
+@pytest.mark.virtual_time
+async def test_what_is_left_for_another_attempt():
+    """It counts from the departure, or from when one came after it; half of it is for use."""
+    flights, call, never = Flights(), Departed(), asyncio.Event()
+
+    async def fly(began):
+        await asyncio.sleep(5)
+        began(call)
+        await never.wait()
+
+    def come(limit):
+        return asyncio.create_task(flights.join("key", fly, Bounds(total=limit)))
+
+    callers = [come(30), come(10)]
+    await asyncio.sleep(7)
+    lefts = [call.left()]
+    callers.append(come(60))
+    await asyncio.sleep(1)
+    lefts.append(call.left())
+    callers.pop().cancel()
+    await asyncio.sleep(0.5)
+    lefts.append(call.left())
+    for caller in callers:
+        caller.cancel()
+    await asyncio.wait(callers)
+
+    assert lefts == pytest.approx([30 - 2 - 15, 60 - 1 - 20, 30 - 3.5 - 15], abs=0.01)
+    assert call.left() == 0
+
+
+async def test_a_time_out_before_anything_left_costs_nothing():
+    """If nothing but refusals came, the error says that nothing was billed."""
+    flights = Flights()
+
+    async def fly(began):
+        call = Departed()
+        call.attempts = (Attempt(fate="refused", elapsed=0.1),)
+        began(call)
+        await asyncio.Event().wait()
+
+    with pytest.raises(APITimeoutError, match="nothing was billed") as excinfo:
+        await flights.join("key", fly, Bounds(total=0.01))
+
+    assert not excinfo.value.possibly_billed
+    assert [attempt.fate for attempt in excinfo.value.attempts] == ["refused"]
+
+
+async def test_an_answer_that_nobody_is_left_for(caplog):
+    """What was paid for as the last one was cancelled is told of, once."""
+    async with Emulator() as emulator, emulator.client() as client:
+        callers = [asyncio.create_task(client.generate("a cat", share=True)) for _ in range(3)]
+        while not client._generating._flights._flights:
+            await asyncio.sleep(0)
+        (flight,) = client._generating._flights._flights.values()
+        flight.task.add_done_callback(lambda _: [caller.cancel() for caller in callers])
+        await asyncio.wait(callers)
+
+    assert all(caller.cancelled() for caller in callers)
+    assert emulator.images_billed == 1
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert warning == (
+        "call 1 was answered as all who waited for it were cancelled: 1 images are billed, "
+        "and nobody has them"
+    )
+
+
+async def test_an_answer_that_somebody_has(caplog):
+    """Who leaves while another gets the answer loses nothing."""
+    async with Emulator() as emulator, emulator.client() as client:
+        callers = [asyncio.create_task(client.generate("a cat", share=True)) for _ in range(3)]
+        while not client._generating._flights._flights:
+            await asyncio.sleep(0)
+        (flight,) = client._generating._flights._flights.values()
+        flight.task.add_done_callback(lambda _: [caller.cancel() for caller in callers[1:]])
+        await asyncio.wait(callers)
+
+    assert [caller.cancelled() for caller in callers] == [False, True, True]
+    assert caplog.records == []
 
 
 async def test_the_clock_starts_with_the_call(slow):
@@ -323,15 +431,6 @@ async def test_a_closed_client_shares_nothing(sharing):
         await sharing.generate("a cat", share=True)
 
 
-class Departed:
-    """A call that is sent at once."""
-
-    attempts = ()
-
-    def ask_before_sending(self, check):
-        check()
-
-
 class Foreign(Exception):  # noqa: N818
     """An error that cannot be copied."""
 
@@ -348,7 +447,7 @@ async def test_an_error_that_cannot_be_copied():
         raise Foreign(1, 2)
 
     errors = await asyncio.gather(
-        *(flights.join("key", fly, 9.0) for _ in range(5)), return_exceptions=True
+        *(flights.join("key", fly, Bounds(total=9.0)) for _ in range(5)), return_exceptions=True
     )
 
     assert {type(error) for error in errors} == {Foreign}
@@ -367,7 +466,7 @@ async def test_what_an_error_carries_is_kept():
         raise error from cause
 
     first, second = await asyncio.gather(
-        *(flights.join("key", fly, 9.0) for _ in range(2)), return_exceptions=True
+        *(flights.join("key", fly, Bounds(total=9.0)) for _ in range(2)), return_exceptions=True
     )
 
     assert first is not second
@@ -386,9 +485,9 @@ async def test_who_comes_as_it_lands():
         while not early.done():
             await asyncio.sleep(0)
         loop.call_soon(second.set_result, "second")
-        return await flights.join("key", None, 9.0)
+        return await flights.join("key", None, Bounds(total=9.0))
 
-    early = asyncio.create_task(flights.join("key", lambda _: first, 9.0))
+    early = asyncio.create_task(flights.join("key", lambda _: first, Bounds(total=9.0)))
     late = asyncio.create_task(comes_later())
     await asyncio.sleep(0)
     flight = flights._flights["key"]
@@ -396,7 +495,7 @@ async def test_who_comes_as_it_lands():
     while not flight.task.done():
         await asyncio.sleep(0)
 
-    newcomer = await flights.join("key", lambda _: second, 9.0)
+    newcomer = await flights.join("key", lambda _: second, Bounds(total=9.0))
 
     assert (await early, newcomer, await late) == ("first", "second", "second")
     assert flights._flights == {}
@@ -405,7 +504,8 @@ async def test_who_comes_as_it_lands():
 async def test_cancelled_by_somebody_else():
     """If the call itself is cancelled, as at the end of a loop, that is no time-out."""
     flights = Flights()
-    caller = asyncio.create_task(flights.join("key", lambda _: asyncio.Event().wait(), 9.0))
+    never = asyncio.Event()
+    caller = asyncio.create_task(flights.join("key", lambda _: never.wait(), Bounds(total=9.0)))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
 
@@ -427,7 +527,7 @@ async def test_an_answer_in_the_last_moment():
         except asyncio.CancelledError:
             return "paid for"
 
-    assert await flights.join("key", fly, 0.01) == "paid for"
+    assert await flights.join("key", fly, Bounds(total=0.01)) == "paid for"
 
 
 async def test_cancelled_twice():
@@ -441,7 +541,7 @@ async def test_cancelled_twice():
         finally:
             await ends.wait()
 
-    caller = asyncio.create_task(flights.join("key", fly, 9.0))
+    caller = asyncio.create_task(flights.join("key", fly, Bounds(total=9.0)))
     await asyncio.sleep(0)
     for _ in range(2):
         caller.cancel()
@@ -498,11 +598,14 @@ class Callers(RuleBasedStateMachine):
     def ask_before_sending(self, check):
         self.check = check
 
+    def ask_how_long(self, left):
+        self.left = left
+
     @rule(key=st.sampled_from("ab"), limit=st.sampled_from([1.0, 3.0, float("inf")]))
     def comes(self, key, limit):
         async def main():
             return asyncio.create_task(
-                self.flights.join(key, lambda began: self.fly(key, began), limit)
+                self.flights.join(key, lambda began: self.fly(key, began), Bounds(total=limit))
             )
 
         fresh = key not in self.running

@@ -382,7 +382,7 @@ async def test_who_reads_nothing_keeps_no_connection(watched, tls):
         authority.issue_cert("localhost").configure_cert(contexts[0])
         authority.configure_trust(contexts[1])
     connector = aiohttp.TCPConnector(
-        ssl=contexts[1] or True, socket_factory=lambda address: _transport.alive_socket(address)
+        ssl=contexts[1] or True, socket_factory=_transport.alive_socket
     )
 
     async with deaf(contexts[0]) as url, aiohttp.ClientSession(connector=connector) as session:
@@ -435,7 +435,7 @@ async def test_who_cancels_keeps_no_connection(watched, says):
 async def test_a_connection_in_use_again_is_left_alone(emulator, watched):
     """Who is done with a connection does nothing to the next request on it."""
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(socket_factory=lambda at: _transport.alive_socket(at))
+        connector=aiohttp.TCPConnector(socket_factory=_transport.alive_socket)
     )
 
     async with session, api(emulator.base_url, session) as transport:
