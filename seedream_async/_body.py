@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from weakref import WeakSet
 
 import aiohttp
 from aiohttp import payload
@@ -13,8 +14,11 @@ from aiohttp.http_writer import StreamWriter
 
 from ._errors import SeedreamError
 from ._http import Encoded, Piece
+from ._sockets import can_tell_news, has_news
 from ._threads import in_thread, surely_in_thread
 
+# Connections that carried a request before; in a new one, TLS has things to say of its own.
+_USED: WeakSet[ResponseHandler] = WeakSet()
 _PIECE = 64 * 1024  # bytes of a request written at once
 
 
@@ -98,5 +102,15 @@ def _is_closing(writer: AbstractStreamWriter) -> bool:
 def _check_unasked(writer: AbstractStreamWriter) -> None:
     """Raise if the far side has spoken already: that would be taken for the answer."""
     protocol = writer.protocol if isinstance(writer, StreamWriter) else None
-    if isinstance(protocol, ResponseHandler) and protocol.should_close:
+    if not isinstance(protocol, ResponseHandler):
+        return
+    if protocol.should_close or (protocol in _USED and _has_news(protocol)):
         raise aiohttp.ClientConnectionError("the far side spoke unasked")
+    _USED.add(protocol)
+
+
+def _has_news(protocol: ResponseHandler) -> bool:
+    """Whether something has come that a loop which had other things to do has yet to see."""
+    transport = protocol.transport
+    connected = None if transport is None else transport.get_extra_info("socket")
+    return can_tell_news() and connected is not None and has_news(connected)

@@ -903,6 +903,54 @@ async def test_a_body_is_not_written_where_the_far_side_has_spoken():
     assert not body.sent
 
 
+@pytest.mark.parametrize(
+    ("before", "news", "sent"),
+    [
+        pytest.param(1, b"", False, id="it has ended"),
+        pytest.param(1, b"HTTP/1.1 408", False, id="it has spoken"),
+        pytest.param(1, None, True, id="it is silent"),
+        pytest.param(0, b"ticket", True, id="new"),
+    ],
+)
+async def test_what_the_loop_has_not_seen_yet(before, news, sent):
+    """
+    A connection that was used before is looked at once more: the loop may have been busy since it
+    was chosen, and a request that meets its end would be in doubt.
+    """
+    near, far = socket.socketpair()
+    transport = mock.Mock(**{"get_extra_info.return_value": near, "is_closing.return_value": False})
+    protocol = ResponseHandler(asyncio.get_running_loop())
+    protocol.connection_made(transport)
+    bodies = [RequestBody((b"{}",), lambda: None) for _ in range(before + 1)]
+
+    with near, far:
+        for body in bodies[:-1]:
+            await body.write(StreamWriter(protocol, asyncio.get_running_loop()))
+        if news is not None:
+            far.sendall(news)
+            far.shutdown(socket.SHUT_WR)
+        told = contextlib.nullcontext()
+        if not sent:
+            told = pytest.raises(aiohttp.ClientConnectionError, match="spoke unasked")
+        with told:
+            await bodies[-1].write(StreamWriter(protocol, asyncio.get_running_loop()))
+
+    assert bodies[-1].sent == sent
+
+
+async def test_a_connection_without_a_socket_is_used():
+    """What cannot be looked at is trusted."""
+    transport = mock.Mock(**{"get_extra_info.return_value": None, "is_closing.return_value": False})
+    protocol = ResponseHandler(asyncio.get_running_loop())
+    protocol.connection_made(transport)
+    bodies = [RequestBody((b"{}",), lambda: None) for _ in range(2)]
+
+    for body in bodies:
+        await body.write(StreamWriter(protocol, asyncio.get_running_loop()))
+
+    assert [body.sent for body in bodies] == [True, True]
+
+
 async def test_images_that_came_before_a_cut_are_told_of():
     """A stream that breaks tells how many images it has brought, and suggests no stream."""
     exchange = _Exchange(RequestBody((b"{}",), lambda: None), Bounds())
