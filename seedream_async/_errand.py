@@ -47,6 +47,8 @@ class Watched(Protocol):
 
     def ask_before_resending(self, why_not: Callable[[], str | None]) -> None: ...
 
+    def ask_how_long(self, left: Callable[[], float]) -> None: ...
+
 
 class Errand:
     """

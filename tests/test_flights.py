@@ -60,6 +60,13 @@ class Departed:
         self.left = left
 
 
+async def flights_of(client):
+    """What is under way, as soon as anything is."""
+    while client._generating._flights is None or not client._generating._flights._flights:
+        await asyncio.sleep(0)
+    return client._generating._flights._flights
+
+
 async def left_alone(client):
     """Wait until nobody is under way any more."""
     while client._generating._flights._flights:
@@ -294,9 +301,7 @@ async def test_an_answer_that_nobody_is_left_for(caplog):
     """What was paid for as the last one was cancelled is told of, once."""
     async with Emulator() as emulator, emulator.client() as client:
         callers = [asyncio.create_task(client.generate("a cat", share=True)) for _ in range(3)]
-        while not client._generating._flights._flights:
-            await asyncio.sleep(0)
-        (flight,) = client._generating._flights._flights.values()
+        (flight,) = (await flights_of(client)).values()
         flight.task.add_done_callback(lambda _: [caller.cancel() for caller in callers])
         await asyncio.wait(callers)
 
@@ -313,9 +318,7 @@ async def test_an_answer_that_somebody_has(caplog):
     """Who leaves while another gets the answer loses nothing."""
     async with Emulator() as emulator, emulator.client() as client:
         callers = [asyncio.create_task(client.generate("a cat", share=True)) for _ in range(3)]
-        while not client._generating._flights._flights:
-            await asyncio.sleep(0)
-        (flight,) = client._generating._flights._flights.values()
+        (flight,) = (await flights_of(client)).values()
         flight.task.add_done_callback(lambda _: [caller.cancel() for caller in callers[1:]])
         await asyncio.wait(callers)
 
