@@ -16,7 +16,7 @@ from itertools import islice
 from operator import attrgetter
 from typing import Any
 
-from ._errors import APIError, APIResponseValidationError
+from ._errors import APIError, APIResponseValidationError, InvalidRequestError
 from ._http import MOST_OF_ANSWER, MOST_OF_REFUSAL, Answer, Asked, Piece
 from ._models import (
     Image,
@@ -78,13 +78,22 @@ def build(
     if stream:
         body["stream"] = True
     body.update(request.extra_body or {})
-    head = _encode(body).encode()
+    head = _encoded(body)
     if not references or "image" in body:
         return (head,)
     pieces: list[Piece] = [head[:-1] + b',"image":[']
     for reference in references:
         pieces += (reference, b",")
     return (*pieces[:-1], b"]}")
+
+
+def _encoded(body: dict[str, Any]) -> bytes:
+    text = _encode(body)
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # which holds all the text, the prompt too
+        pass
+    raise InvalidRequestError("the request holds half a character (a lone surrogate)")
 
 
 def most_bytes(request: GenerateRequest, images: int) -> int:

@@ -18,6 +18,7 @@ from seedream_async import (
     ImageFailed,
     ImageSucceeded,
     InsufficientQuotaError,
+    InvalidRequestError,
     ModelInfo,
     OutcomeUnknownError,
     RateLimitError,
@@ -92,6 +93,17 @@ def test_an_empty_prompt_is_not_sent():
         "model": "default",
         "layer_decomposition": True,
     }
+
+
+@pytest.mark.parametrize("name", ["model", "size", "output_format"])
+def test_half_a_character(name):
+    """What has no bytes is refused, in an error that does not hold the prompt."""
+    request = GenerateRequest("a secret", **{name: "\ud800"})
+
+    with pytest.raises(InvalidRequestError, match="half a character") as excinfo:
+        build(request, model="m")
+
+    assert "secret" not in repr((excinfo.value, excinfo.value.__cause__, excinfo.value.__context__))
 
 
 def test_extra_fields_win():
