@@ -220,6 +220,7 @@ class _Exchange:
 
     def __init__(self, body: RequestBody | None, bounds: Bounds) -> None:
         self.body = body
+        self.let_go: Callable[[], None] = body.let_go if body is not None else lambda: None
         self.answered: bool = False
         self.arrived: int = 0
         self.bounds = bounds
@@ -244,19 +245,13 @@ class _Exchange:
         """Await one *step*; its troubles become errors that say whether the request left."""
         try:
             return await step
-        except TROUBLE as exc:
+        except BaseException as exc:
+            self.let_go()
+            if not isinstance(exc, TROUBLE):
+                raise
             trouble: Exception = exc
-            self.let_go()
-        except BaseException:
-            self.let_go()
-            raise
         # Raised out here, so that no context drags the key along.
         raise self._error(trouble)
-
-    def let_go(self) -> None:
-        """Put the connection away, if it is of no more use."""
-        if self.body is not None:
-            self.body.let_go()
 
     def _error(self, trouble: Exception) -> SeedreamError:
         what = describe(trouble, self.bounds, self._phase())
