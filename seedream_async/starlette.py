@@ -207,6 +207,9 @@ class _Browser:
 
     async def cut(self) -> None:
         """Leave it at that: a server closes the connection of an answer that has no end."""
+        # A middleware that reads answers would add the end; a message that is none breaks it too.
+        with contextlib.suppress(Exception):
+            await self._send_message({"type": "http.response.cut"})
 
     async def left(self) -> None:
         await _left(self._receive)

@@ -5,12 +5,16 @@ import base64
 import json
 
 import pytest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.routing import Route
 
-from seedream_async import AsyncSeedream, Image, RetryPolicy
+from seedream_async import AsyncSeedream, Image, RetryPolicy, starlette
 from seedream_async.emulator._pictures import render
 
 from .scripted_store import Store, head
-from .web_servers import FRAMEWORKS, browsing, serving, tasks, until
+from .web_servers import FRAMEWORKS, browsing, serving, tasks, until, uvicorn_of
 
 JPEG = render(64, 64, "jpeg", b"a test")
 TYPE, TAG = "Content-Type: image/jpeg", 'ETag: "one"'
@@ -327,3 +331,28 @@ async def test_an_answer_that_is_sent_twice(session):
 
     assert body == JPEG
     assert len(store.asked) == 1
+
+
+async def test_an_image_that_breaks_off_behind_a_middleware():
+    """No middleware of Starlette's that reads answers adds the end that an image does not have."""
+    begun = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3e8\r\n" + HUGE[:1000] + b"\r\n"
+
+    async def pass_on(request, call_next):
+        return await call_next(request)
+
+    async def handle(request):
+        return starlette.image_response(starlette.get_client(request), store.url)
+
+    app = Starlette(
+        routes=[Route("/", handle)],
+        middleware=[Middleware(BaseHTTPMiddleware, dispatch=pass_on)],
+        lifespan=starlette.lifespan(plain_client),
+    )
+    async with Store([begun + b"fa0\r\n" + HUGE[1000:5000] + b"\r\n", None]) as store:
+        async with uvicorn_of(app) as port, browsing(port) as (reader, _):
+            await reader.readuntil(b"\r\n\r\n")
+            store.go.set()
+            body = await reader.read()
+
+    assert len(body) > 4000
+    assert not body.endswith(b"0\r\n\r\n")
