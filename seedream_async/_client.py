@@ -143,9 +143,9 @@ class AsyncSeedream:
         """
         Run *work* in a task of the client's: if nobody awaits it, `aclose` does.
 
-        What it raises is logged if it was awaited by nobody else.
+        What it raises is logged if it was awaited by nobody else. A client that is closed raises
+        `RuntimeError`, and closes *work*.
         """
-        self._lifetime.check()
         return self._generating.guests.keep(work)
 
     def __del__(self) -> None:

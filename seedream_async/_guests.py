@@ -122,7 +122,12 @@ class Guests:
         raise visit.loss()
 
     def keep(self, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
-        """Run *work* in a task that ends before the client does."""
+        """Run *work* in a task that ends before the client does. Closes it if that has ended."""
+        try:
+            self._lifetime.check()
+        except RuntimeError:
+            work.close()  # or it would be said to have been forgotten
+            raise
         task = asyncio.create_task(work)
         self._kept.add(task)
         task.add_done_callback(self._let_go)

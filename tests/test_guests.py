@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import inspect
 
 import pytest
 
@@ -348,7 +349,7 @@ async def test_a_task_that_is_kept_may_close(emulator):
 
 
 async def test_nothing_is_kept_after_the_end(emulator):
-    """A closed client takes no work."""
+    """A closed client takes no work, and closes what it was given."""
     client = emulator.client()
     await client.aclose()
     work = client.generate("a cat")
@@ -356,7 +357,7 @@ async def test_nothing_is_kept_after_the_end(emulator):
     with pytest.raises(RuntimeError, match="closed: make a new one"):
         client.keep(work)
 
-    work.close()
+    assert inspect.getcoroutinestate(work) == inspect.CORO_CLOSED
 
 
 async def test_an_unused_client_is_closed_at_once():
