@@ -395,3 +395,58 @@ async def test_what_makes_no_sense_is_refused(options, module, client):
 
     with pytest.raises(ValueError, match=r"must be|>"):
         module.event_response(client, results, **{"when_left": "cancel", **options})
+
+
+async def test_a_head_pays_nothing(framework, session, emulator):
+    """Who asks for the head alone sees no image, so none is made."""
+    answer = relaying(lambda client: client.generate_many(FOUR))
+
+    async with serving(framework, emulator.client(), answer) as service:
+        async with session.head(service.url) as response:
+            pass
+
+    assert (response.status, response.content_type) == (200, "text/event-stream")
+    assert emulator.request_count == 0
+
+
+def test_data_that_no_browser_reads():
+    """What JSON does not have is refused: a browser could not read the event."""
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        _events.event("image", 1, {"score": float("nan")})
+
+
+async def test_a_client_that_is_closed_amidst(framework, session, emulator):
+    """Who waits for work that the end of the client cancelled is told so, not kept waiting."""
+    emulator.stall_next()
+    client = emulator.client()
+    answer = relaying(lambda client: client.generate_many(["a cat"]), "finish_and_store")
+
+    async with serving(framework, client, answer) as service:
+        getting = asyncio.create_task(got(session, service))
+        await until(lambda: emulator.request_count)
+        await client.aclose()
+        async with asyncio.timeout(10):
+            _, events = await getting
+
+    ((name, data),) = events
+    assert name == "end"
+    assert (data["error"]["status"], data["error"]["possibly_billed"]) == (504, True)
+
+
+@pytest.mark.parametrize("when_left", ["cancel", "finish_and_store"])
+async def test_a_source_that_is_cancelled(when_left, framework, session, client):
+    """A source that ends as cancelled work does is an end all the same."""
+
+    class Cancelled:
+        async def __aenter__(self):
+            raise asyncio.CancelledError
+
+        async def __aexit__(self, *_):
+            pass
+
+    async with serving(framework, client, relaying(lambda _: Cancelled(), when_left)) as service:
+        async with asyncio.timeout(10):
+            _, events = await got(session, service)
+
+    assert [name for name, _ in events] == ["end"]
+    assert events[0][1]["error"]["possibly_billed"]

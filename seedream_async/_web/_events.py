@@ -75,7 +75,8 @@ def beginning(retry: float) -> bytes:
 
 def event(name: str, number: int, data: Mapping[str, Any]) -> bytes:
     """One event. Raises `TypeError` or `ValueError` if *data* is not for JSON."""
-    return f"id: {number}\nevent: {name}\ndata: {json.dumps(data)}\n\n".encode()
+    told = json.dumps(data, allow_nan=False)  # a browser cannot read NaN
+    return f"id: {number}\nevent: {name}\ndata: {told}\n\n".encode()
 
 
 def broken(error: BaseException) -> dict[str, Any]:

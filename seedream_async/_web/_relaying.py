@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 from attrs import field, frozen, validators
 
 from seedream_async._client import AsyncSeedream
-from seedream_async._errors import SeedreamError
+from seedream_async._errors import OutcomeUnknownError, SeedreamError
 from seedream_async._reporting import logger
 
 from . import _events
@@ -20,6 +20,7 @@ _T = TypeVar("_T")
 Source: TypeAlias = AbstractAsyncContextManager[AsyncIterable[_T]]
 Public: TypeAlias = Callable[[_T], Mapping[str, Any] | None]
 _WAITING = 16  # events that wait for a slow browser before the source has to
+_CANCELLED = OutcomeUnknownError("what a browser waited for was cancelled")
 
 
 @frozen(kw_only=True)
@@ -34,24 +35,34 @@ class _Pipe:
     """Events on their way; once nobody reads them, they are dropped."""
 
     def __init__(self) -> None:
-        self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(_WAITING)
+        self._queue: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._room = asyncio.Semaphore(_WAITING)
         self._is_read = True
 
     async def put(self, event: bytes | None) -> None:
+        await self._room.acquire()
         if self._is_read:
-            await self._queue.put(event)
+            self._queue.put_nowait(event)
+        else:
+            self._room.release()
 
     async def get(self, heartbeat: float) -> bytes | None:
         try:
             async with asyncio.timeout(heartbeat):
-                return await self._queue.get()
+                event = await self._queue.get()
         except TimeoutError:
             return _events.HEARTBEAT
+        self._room.release()
+        return event
+
+    def end(self, event: bytes) -> None:
+        """Let *event* be the last, if there was none, whether there is room or not."""
+        self._queue.put_nowait(event)
+        self._queue.put_nowait(None)
 
     def leave(self) -> None:
         self._is_read = False
-        while not self._queue.empty():
-            self._queue.get_nowait()  # lets on who waits for room
+        self._room.release()  # lets on who waits for room
 
 
 class Relay(Generic[_T]):
@@ -77,8 +88,12 @@ class Relay(Generic[_T]):
         Send *browser* all there is.
 
         If its *head* says that it is here again, it lost the connection: what it asked for is
-        paid for, and is not asked for a second time.
+        paid for, and is not asked for a second time. Nor is it for a HEAD, which sees none of it.
         """
+        if head.method == "HEAD":
+            await browser.start(200, _events.HEADERS)
+            await browser.end()
+            return
         if head.headers.get("last-event-id"):
             await browser.start(204, {"Cache-Control": "no-store"})
             await browser.end()
@@ -86,6 +101,7 @@ class Relay(Generic[_T]):
         pipe = _Pipe()
         pump = self._pump(pipe)
         task = self._client.keep(pump) if self._stays else asyncio.create_task(pump)
+        task.add_done_callback(lambda _: pipe.end(self._end(_CANCELLED)))
         try:
             await self._send(pipe, browser)
         finally:
@@ -103,7 +119,7 @@ class Relay(Generic[_T]):
 
     async def _pump(self, pipe: _Pipe) -> None:
         """Take all that comes, also when nobody reads it any more."""
-        data: Mapping[str, Any] = {}
+        trouble: Exception | None = None
         try:
             async with self._source as items:
                 async for item in items:
@@ -111,9 +127,13 @@ class Relay(Generic[_T]):
                         await pipe.put(event)
         except Exception as error:  # noqa: BLE001  the browser is to know that there was one
             _log(error)
-            data = _events.broken(error)
-        await pipe.put(_events.event("end", self._next(), data))
+            trouble = error
+        await pipe.put(self._end(trouble))
         await pipe.put(None)
+
+    def _end(self, trouble: Exception | None) -> bytes:
+        data = {} if trouble is None else _events.broken(trouble)
+        return _events.event("end", self._next(), data)
 
     def _event(self, item: _T) -> bytes | None:
         """The event for *item*; nothing that is wrong with it costs the others."""
