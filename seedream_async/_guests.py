@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ._errand import Watched, loss
@@ -67,6 +67,11 @@ class Visit:
     def may_stay(self) -> bool:
         """Whether something would be lost if it left now."""
         return not self._paying or (self._call is not None and self._call.may_cost)
+
+    @property
+    def is_stranded(self) -> bool:
+        """Whether its task is over, so that nobody can be made to leave it."""
+        return self.task is not None and self.task.done()
 
     def leave(self) -> None:
         """Let it end with an error that tells what is lost."""
@@ -154,22 +159,30 @@ class Guests:
     async def _drain(self, grace: float) -> None:
         self._lifetime.closing = True
         self._send_away(lambda visit: not visit.may_stay)
-        await _at_most(grace, self._empty(kept=True))
+        await _at_most(grace, self._until_nobody(self._anyone))
         self._send_away(lambda _: True)
-        await self._empty(kept=False)
-        await _at_most(_LAST_WORD, self._empty(kept=True))
+        await self._until_nobody(self._leaving)
+        await _at_most(_LAST_WORD, self._until_nobody(self._anyone))
 
     def _send_away(self, whom: Callable[[Visit], bool]) -> None:
         for visit in filter(whom, self._others()):
             visit.leave()
+            if visit.task is not None:
+                visit.task.add_done_callback(lambda _: self._news.set())
 
-    async def _empty(self, *, kept: bool) -> None:
-        """Wait until nobody is inside."""
+    async def _until_nobody(self, who: Callable[[], Collection[object]]) -> None:
+        """Wait until there is none of those *who* are asked for."""
         await _turns()
-        while self._others() or (kept and self._others_kept()):
+        while who():
             self._news.clear()
             await self._news.wait()
             await _turns()
+
+    def _anyone(self) -> Collection[object]:
+        return [*self._others(), *self._others_kept()]
+
+    def _leaving(self) -> Collection[object]:
+        return [visit for visit in self._others() if not visit.is_stranded]
 
     def _others(self) -> list[Visit]:
         task = asyncio.current_task()  # who closes the client does not wait for itself

@@ -449,3 +449,36 @@ async def test_saving_what_was_shared_takes_too_long(emulator, tmp_path):
     with pytest.raises(DownloadError, match="before its images were saved") as left:
         await task
     assert len(left.value.response.images) == 1
+
+
+@pytest.mark.parametrize("when", ["before", "amidst"])
+async def test_a_block_that_nobody_can_leave(when, emulator):
+    """A block whose task ended without leaving it does not keep the client open."""
+    client = emulator.client()
+    response = await client.generate("a cat")
+    block = client.open(response.images[0])
+    gone = asyncio.Event()
+
+    async def enter():
+        await block.__aenter__()
+        with contextlib.suppress(asyncio.CancelledError):
+            await gone.wait()
+
+    task = asyncio.create_task(enter())
+    async with asyncio.timeout(10):
+        if when == "before":
+            gone.set()
+            await task
+        else:
+            await until_inside(client)
+        await client.aclose(grace=0.05)
+
+    with pytest.raises(RuntimeError, match="closed"):
+        await client.models()
+    with contextlib.suppress(DownloadError):
+        await block.__aexit__(None, None, None)
+
+
+async def until_inside(client):
+    while not client._generating.guests._visits:
+        await asyncio.sleep(0)
