@@ -130,6 +130,7 @@ def test_only_sound_headers_come_back():
         {"etag": "a", "content-length": "٣", "last-modified": "a\tb", "accept-ranges": "bytes"},
         _sniff.PNG,
         PLAIN,
+        part=False,
     )
 
     assert said == {

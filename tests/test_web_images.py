@@ -135,6 +135,17 @@ async def test_a_part_is_a_part(framework, session):
     assert headers["Content-Length"] == "3"
 
 
+async def test_a_whole_is_no_part(framework, session):
+    """A store that does not heed a range, and still speaks of one, is not passed on in that."""
+    async with Store(whole(JPEG, "Content-Range: bytes 5-7/9")) as store:
+        status, headers, body = await fetched(
+            framework, session, store, headers={"Range": "bytes=5-7"}
+        )
+
+    assert (status, body) == (200, JPEG)
+    assert "content-range" not in {name.lower() for name in headers}
+
+
 async def test_a_part_beyond_the_end(framework, session):
     """A range that the image does not have is said to be none."""
     async with Store(head("416 No", 2, "Content-Range: bytes */9") + b"no") as store:
@@ -267,6 +278,20 @@ async def test_an_image_that_breaks_off(framework, session, caplog):
     assert len(body) < len(HUGE)
     assert "broke off" in caplog.text
     assert "5ec3e7" not in caplog.text
+
+
+@pytest.mark.parametrize("missing", [0, 30], ids=["whole", "cut"])
+async def test_an_image_without_a_length(missing, framework):
+    """Where only the end of the connection ends an image, its own end tells whether it is whole."""
+    image = JPEG[: len(JPEG) - missing]
+    async with Store([b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + image, None]) as store:
+        store.go.set()
+        async with serving(framework, plain_client(), handing(store.url)) as service:
+            async with browsing(service.port, "Connection: close") as (reader, _):
+                answer = await reader.read()
+
+    assert image in answer
+    assert answer.endswith(b"0\r\n\r\n") == (not missing)
 
 
 @pytest.mark.parametrize("moment", ["before the head", "before the first byte", "in the middle"])

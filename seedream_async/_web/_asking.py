@@ -106,6 +106,11 @@ def kind_of(head: bytes, headers: Mapping[str, str], start: int | None) -> _snif
     return kind
 
 
+def tells_its_end(headers: Mapping[str, str]) -> bool:
+    """Whether a connection that is closed too early can be told from the end of the body."""
+    return "content-length" in headers or "transfer-encoding" in headers
+
+
 def unmodified(headers: Mapping[str, str], manner: Manner) -> dict[str, str]:
     """What is said of an image that the browser has."""
     return {"Cache-Control": manner.cache_control, **_told(headers, _ABOUT_IT)}
@@ -120,13 +125,15 @@ def beyond(headers: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def described(headers: Mapping[str, str], kind: _sniff.Kind, manner: Manner) -> dict[str, str]:
-    """What is said of an image of that *kind*, of which the store says *headers*."""
+def described(
+    headers: Mapping[str, str], kind: _sniff.Kind, manner: Manner, *, part: bool
+) -> dict[str, str]:
+    """What is said of an image of that *kind*, or a *part*; the store says *headers* of it."""
     shown = {
         "Content-Type": kind.content_type,
         "X-Content-Type-Options": "nosniff",
         **unmodified(headers, manner),
-        **_told(headers, ("accept-ranges", "content-range")),
+        **_told(headers, ("accept-ranges", *(("content-range",) if part else ()))),
     }
     if (length := headers.get("content-length", "")).isascii() and length.isdigit():
         shown["Content-Length"] = length

@@ -8,9 +8,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 
 from attrs import frozen
 
-from seedream_async import _links
+from seedream_async import _links, _sniff
 from seedream_async._client import AsyncSeedream
-from seedream_async._errors import DownloadError, SeedreamError
+from seedream_async._errors import DownloadError, IncompleteDownloadError, SeedreamError
 from seedream_async._image_stream import ImageStream
 from seedream_async._models import Image
 from seedream_async._reporting import logger
@@ -122,8 +122,13 @@ async def _answer(stream: ImageStream, manner: Manner, asked: Asked) -> Answer:
         start = asked.start
     chunks = stream.iter_chunks()
     head = await _first(chunks)
-    described = _asking.described(headers, _asking.kind_of(head, headers, start), manner)
-    body = _after(head, chunks) if asked.has_body else _nothing()
+    kind = _asking.kind_of(head, headers, start)
+    described = _asking.described(headers, kind, manner, part=stream.status == 206)
+    if not asked.has_body:
+        return Answer(stream.status, described, _nothing())
+    body = _after(head, chunks)
+    if stream.status == 200 and not _asking.tells_its_end(headers):
+        body = _to_its_end(kind, head, body)
     return Answer(stream.status, described, body)
 
 
@@ -138,6 +143,19 @@ async def _after(head: bytes, chunks: AsyncIterator[bytes]) -> AsyncGenerator[by
     yield head
     async for chunk in chunks:
         yield chunk
+
+
+async def _to_its_end(
+    kind: _sniff.Kind, head: bytes, chunks: AsyncIterator[bytes]
+) -> AsyncGenerator[bytes, None]:
+    """*chunks*; raises if they are not all of an image that begins with *head*."""
+    tail, size = b"", 0
+    async for chunk in chunks:
+        yield chunk
+        tail = (tail + chunk[-_sniff.TAIL :])[-_sniff.TAIL :]
+        size += len(chunk)
+    if not _sniff.is_whole(kind, head, tail, size):
+        raise IncompleteDownloadError(f"the image breaks off after {size} bytes")
 
 
 async def _nothing() -> AsyncGenerator[bytes, None]:
