@@ -100,6 +100,7 @@ class Guests:
         self._visits: set[Visit] = set()
         self._kept: set[asyncio.Task[Any]] = set()
         self._news = asyncio.Event()
+        self._is_over = False  # nobody may stay
 
     @contextlib.asynccontextmanager
     async def visit(
@@ -112,9 +113,12 @@ class Guests:
         """Be inside for the time of a block. Raises if nobody may come in any more."""
         self._lifetime.check(new=paying)  # before anything waits that belongs to a loop
         visit = Visit(tell_began, tell_answered, paying=paying)
-        self._visits.add(visit)
+        if not self._is_over:
+            self._visits.add(visit)
         try:
             async with visit.scope:
+                if self._is_over:  # it is not waited for, and told so at once
+                    visit.leave()
                 yield visit
         except TimeoutError as exc:
             if type(exc) is not TimeoutError or not visit.scope.expired():
@@ -160,6 +164,7 @@ class Guests:
         self._lifetime.closing = True
         self._send_away(lambda visit: not visit.may_stay)
         await _at_most(grace, self._until_nobody(self._anyone))
+        self._is_over = True
         self._send_away(lambda _: True)
         await self._until_nobody(self._leaving)
         await _at_most(_LAST_WORD, self._until_nobody(self._anyone))

@@ -24,6 +24,8 @@ from seedream_async._guests import Guests
 from seedream_async._sessions import Lifetime
 from seedream_async.emulator import Emulator
 
+from .scripted_store import Store, head
+
 
 class Ended:
     """A listener that knows which calls are over, and lets one wait for the first."""
@@ -482,3 +484,31 @@ async def test_a_block_that_nobody_can_leave(when, emulator):
 async def until_inside(client):
     while not client._generating.guests._visits:
         await asyncio.sleep(0)
+
+
+async def test_who_comes_back_while_all_leave():
+    """Who was sent away and comes again at once is sent away too, and keeps nobody waiting."""
+    told = []
+
+    async def stay():
+        while True:
+            try:
+                async with client.open(store.url) as stream:
+                    await stream.read()
+            except DownloadError as error:
+                told.append(str(error))
+
+    async with Store(*[[head("200 OK", 9), b"an image."]] * 9) as store:
+        client = AsyncSeedream(api_key="k")
+        task = asyncio.create_task(stay())
+        async with asyncio.timeout(10):
+            while not store.asked:
+                await asyncio.sleep(0)
+
+            await client.aclose(grace=0.05)
+
+            with pytest.raises(RuntimeError, match="closed"):
+                await task
+    assert {error.partition(":")[0] for error in told} == {
+        "left when the client was closed before the image was there"
+    }
