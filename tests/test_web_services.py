@@ -296,6 +296,20 @@ async def test_a_handler_that_is_cancelled(emulator):
     assert ended == [True, True]
 
 
+async def test_who_cannot_be_asked_has_not_left(emulator, caplog):
+    """What a middleware gets wrong when it is asked for the browser does not cost the work."""
+
+    async def receive():
+        raise RuntimeError("Unexpected message received")
+
+    async with emulator.client() as client:
+        request, work = SimpleNamespace(receive=receive), client.generate("a cat")
+        response = await starlette.attend(request, client, work, when_left="cancel")
+
+    assert len(response.images) == 1
+    assert "it cannot be told whether a browser left" in caplog.text
+
+
 async def test_a_client_that_is_closed_amidst(emulator):
     """Who waits for work that the end of the client cancelled is told so."""
     request = SimpleNamespace(receive=asyncio.Event().wait)

@@ -12,6 +12,7 @@ from attrs import frozen
 
 from seedream_async._client import AsyncSeedream
 from seedream_async._errors import ClientClosingError, InvalidRequestError
+from seedream_async._reporting import logger
 
 _T = TypeVar("_T")
 WhenLeft: TypeAlias = Literal["cancel", "finish_and_store"]
@@ -92,6 +93,9 @@ async def _awaited(task: asyncio.Task[_T], left: Coroutine[Any, Any, None], *, s
     watch = asyncio.create_task(left)
     try:
         await asyncio.wait((task, watch), return_when=asyncio.FIRST_COMPLETED)
+        if watch.done() and (trouble := watch.exception()):
+            logger.warning("it cannot be told whether a browser left: %r", trouble)
+            await asyncio.wait((task,))
     finally:
         is_gone = watch.done()
         ending = [watch] if stays else [watch, task]
