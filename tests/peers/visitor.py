@@ -135,7 +135,9 @@ async def cancels_what_nobody_wants(scene):
     stored = await scene.is_left_with(billed)
     count = scene.emulator.request_count
 
-    await page.ask("void fetch('sketch?prompt=a+cat', {method: 'POST'})")
+    headers = "{'Content-Type': 'application/json'}"
+    body = """'{"prompt": "a cat"}'"""
+    await page.ask(f"void fetch('sketch', {{method: 'POST', headers: {headers}, body: {body}}})")
     await until(lambda: scene.emulator.request_count > count)
     await page.send("Page.close")  # a page that is left for another may live on in a cache
 
