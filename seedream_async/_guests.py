@@ -41,7 +41,9 @@ class Visit:
         paying: bool,
     ) -> None:
         self.scope = asyncio.timeout(None)
-        self.task = asyncio.current_task()
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  as there is a scope, which wants one
+        self.task = task
         self._tell_began = tell_began
         self._tell_answered = tell_answered
         self._paying = paying
@@ -71,7 +73,7 @@ class Visit:
     @property
     def is_stranded(self) -> bool:
         """Whether its task is over, so that nobody can be made to leave it."""
-        return self.task is not None and self.task.done()
+        return self.task.done()
 
     def leave(self) -> None:
         """Let it end with an error that tells what is lost."""
@@ -172,8 +174,7 @@ class Guests:
     def _send_away(self, whom: Callable[[Visit], bool]) -> None:
         for visit in filter(whom, self._others()):
             visit.leave()
-            if visit.task is not None:
-                visit.task.add_done_callback(lambda _: self._news.set())
+            visit.task.add_done_callback(lambda _: self._news.set())
 
     async def _until_nobody(self, who: Callable[[], Collection[object]]) -> None:
         """Wait until there is none of those *who* are asked for."""
