@@ -588,7 +588,9 @@ async def test_what_is_in_flight_at_nobody_is_spent(poor):
     await poor.proxy("b").ask("reserve", 3, Spend(1))
     poor.time = 10.5
     await poor.proxy("b").look([1])
+    await poor.proxy("c").beat({1: Spend(1)})  # too late to be held as well
 
+    assert poor.coordinator._budget.purse.allowance.held.images == 2
     assert poor.coordinator._budget.purse.allowance.spent.images == 1
     with pytest.raises(BudgetReachedError):
         await poor.proxy("b").ask("reserve", 1, Spend(3))
