@@ -94,6 +94,12 @@ class Gate:
             self._spread_out(min(wait, 1.0))
         return wait
 
+    def drain(self) -> None:
+        """Let nobody have what is saved up: it may have been granted by another before."""
+        now = asyncio.get_running_loop().time()
+        for bucket in (*self._by_image.values(), *self._by_request.values()):
+            bucket.drain(now)
+
     def hold(self, seconds: float) -> None:
         """Let nobody through for so many *seconds*, as another who shares the account was told."""
         now = asyncio.get_running_loop().time()

@@ -373,6 +373,14 @@ async def test_planning_again_changes_nothing(ledger):
     assert again == [Known(1, 1, "planned"), Known(2, 2, "saved"), Known(3, 3, "planned")]
 
 
+async def test_a_row_that_is_planned_twice_at_once_is_one(ledger):
+    """The same row of the same line is planned once, however often it is told."""
+    known = await ledger.plan([Plan(key(9), 9, "x"), Plan(key(9), 9, "x"), Plan(key(9), 10)])
+
+    assert [row.number for row in known] == [4, 4, 5]
+    assert (await ledger.counts())["planned"] == 5
+
+
 async def test_a_reordered_file_is_no_new_work(ledger):
     """Rows are found by what they ask for, and told in the order of the new file."""
     await bring(ledger, 1, "saved")

@@ -378,6 +378,17 @@ async def test_budgets_are_of_all_runs(run, emulator):
     assert isinstance(second.stopped, BudgetReachedError)
 
 
+async def test_a_budget_counts_what_is_not_saved(run, emulator):
+    """An image that is paid for is one of those that may be made, also before it is fetched."""
+    emulator.fail_next(status=500, times=2, on="store")
+    first = await run([row(1)], max_images=1)
+
+    second = await run([row(1), row(2)], max_images=1, other_input=True)
+
+    assert (first.paid, second.saved, emulator.images_billed) == (1, 1, 1)
+    assert isinstance(second.stopped, BudgetReachedError)
+
+
 async def test_a_limit_is_of_one_run(run, emulator):
     """A run sends no more rows than it may, and the next one goes on."""
     await run([row(number) for number in range(5)], limit=2)

@@ -6,12 +6,15 @@ import signal
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import pytest
 
 import seedream_async.ray
 from seedream_async import InvalidRequestError, RetryPolicy, cli
 from seedream_async.batch import Ledger
+from seedream_async.batch._leaving import Leaving
+from seedream_async.ray._coordinator import Standing
 from seedream_async.ray._stores import Store
 
 from .ray_values import MODEL, FakeRay, Objects, OldPool
@@ -271,6 +274,43 @@ def test_the_command_is_left_by_ctrl_c(fake, batch, tmp_path, monkeypatch, capsy
     assert first == 130
     assert 0 < len(manifest(tmp_path)) < 400
     assert "leaving: nothing more is sent" in capsys.readouterr().err
+
+
+async def test_what_the_cluster_said_at_its_end_is_told(fake, monkeypatch):
+    """The last look is one that began when all had ended, so that it misses nothing."""
+    from seedream_async.ray import _cluster  # noqa: PLC0415  as it is for this test
+
+    ended = asyncio.get_running_loop().create_future()
+    desk = LateDesk(ended)
+    told = []
+    run = SimpleNamespace(
+        leaving=Leaving(),
+        tally=SimpleNamespace(recount=lambda *_, **__: None),
+        problems={},
+        on_notice=told.append,
+    )
+    run.leaving.leave("it was asked to end")
+
+    await _cluster._followed(run, desk, ended, threading.Event())
+
+    assert told == ["no such size"]
+    assert desk.asked == ["standing", "leave", "standing", "leave"]
+
+
+class LateDesk:
+    """One whose run ends while it is asked how far it is, and which forgets that it is left."""
+
+    def __init__(self, ended):
+        self._ended = ended
+        self.asked = []
+
+    async def ask(self, name, *_):
+        self.asked.append(name)
+        problems = {"BadRequestError": "no such size"} if self._ended.done() else {}
+        if name == "standing" and not self._ended.done():
+            self._ended.set_result(None)
+        told = {"counts": {}, "images": 0, "cost": 0.0, "claimed": 0, "why": None}
+        return Standing(**told, problems=problems)
 
 
 def test_without_ray_the_command_says_what_to_install(server, batch, monkeypatch, capsys):

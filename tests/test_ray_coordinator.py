@@ -6,7 +6,7 @@ import pytest
 
 from seedream_async import BudgetReachedError, InvalidRequestError, StorageError
 from seedream_async._allowance import Spend
-from seedream_async.batch import Ledger
+from seedream_async.batch import Ledger, _transitions
 from seedream_async.batch._entries import File, Link, Plan
 from seedream_async.batch._states import IllegalTransitionError
 from seedream_async.ray._claims import NOBODY, Claims
@@ -111,6 +111,21 @@ async def test_begins_a_run_once(desk, rows):
     assert [known.number for known in await rows.plan(PLANS)] == [1, 2, 3]
 
 
+async def test_a_new_run_is_not_left(desk, rows):
+    """Why the run before was left is no reason for this one."""
+    proxy = desk.proxy()
+    await proxy.ask("leave", "the key is wrong")
+    await proxy.ask("met", "BadRequestError", "no such size")
+
+    await proxy.ask("begin", "run 1", {})
+    same = await proxy.ask("standing")
+    await proxy.ask("begin", "run 2", {})
+    other = await proxy.ask("standing")
+
+    assert (same.why, list(same.problems)) == ("the key is wrong", ["BadRequestError"])
+    assert (other.why, other.problems) == (None, {})
+
+
 @pytest.mark.parametrize("cut", ["refused", "lost"])
 async def test_a_mark_counts_once_however_often_it_is_asked_for(desk, rows, cut):
     """A mark is asked for again while the coordinator is gone, and that it was made is no error."""
@@ -164,6 +179,23 @@ async def test_a_coordinator_that_stays_away_ends_the_batch(desk, rows):
         await rows.put_back(1)
 
     assert isinstance(caught.value.__cause__, GoneError)
+
+
+async def test_what_was_waited_for_long_is_asked_again(tmp_path):
+    """A minute without an answer begins when the coordinator goes, not when it was asked."""
+    desk = Desk(tmp_path, images_per_minute=60)
+    limiter = SharedLimiter(desk.proxy())
+    await limiter.acquire(2)  # all that is saved up
+    waiting = asyncio.create_task(limiter.acquire(1))
+    while desk.asked.count("acquire") < 2:
+        await asyncio.sleep(0)
+    desk.time = 100.0
+    desk.lost = 1
+    await waiting
+
+    assert desk.asked.count("acquire") == 3
+    await limiter.aclose()
+    await desk.aclose()
 
 
 async def test_a_cancelled_sending_is_taken_back(desk, rows):
@@ -376,6 +408,20 @@ async def test_the_rate_is_of_all(tmp_path):
     await desk.aclose()
 
 
+async def test_a_restart_grants_nothing_anew(tmp_path):
+    """What is saved up is gone with the coordinator, or it could be taken twice in a moment."""
+    desk = Desk(tmp_path, images_per_minute=600)
+    await desk.ledger()
+    await desk.restart()
+    now = asyncio.get_running_loop().time
+    start = now()
+    for _ in range(4):
+        await desk.proxy().ask("acquire", 1)
+
+    assert now() - start > 0.25
+    await desk.aclose()
+
+
 async def test_who_leaves_the_line_takes_nothing(tmp_path):
     """A turn that comes after its caller was cancelled is given back."""
     desk = Desk(tmp_path, images_per_minute=600)
@@ -421,6 +467,11 @@ async def poor(tmp_path):
     await made.aclose()
 
 
+async def sent_before(ledger, number):
+    """Note that row *number* is sent, as a run does that has no budget."""
+    await ledger._do(_transitions.sent, number, 1.0, resend_unknown=False)
+
+
 async def test_the_budget_is_of_all(poor):
     """What one worker holds, another cannot; what it puts back, it can."""
     a, b = poor.proxy("a"), poor.proxy("b")
@@ -442,14 +493,14 @@ async def test_the_budget_is_of_all(poor):
 async def test_the_budget_is_of_all_runs(poor):
     """What was saved, and what may have been billed, counts from the start."""
     ledger = await poor.ledger()
-    await ledger.sent(1)
+    await sent_before(ledger, 1)
     await ledger.paid(1, [LINK], cost=0.03)
     await ledger.saved(1, [FILE])
-    await ledger.sent(2)
+    await sent_before(ledger, 2)
     await ledger.unknown(2, "OutcomeUnknownError", "cut")
     await poor.proxy().ask("reserve", 3, Spend(1))
 
-    spent = poor.coordinator._purse.allowance.spent
+    spent = poor.coordinator._budget.purse.allowance.spent
     assert spent == Spend(2, 60_000)
 
 
@@ -459,11 +510,11 @@ async def test_a_price_that_nobody_knows_counts_as_nothing(tmp_path):
     ledger = await desk.ledger()
     await ledger.begin({}, None)
     await ledger.plan(PLANS)
-    await ledger.sent(1)
+    await sent_before(ledger, 1)
     await ledger.unknown(1, "OutcomeUnknownError", "cut")
     await desk.proxy().ask("reserve", 2, Spend(1))
 
-    assert desk.coordinator._purse.allowance.spent == Spend(1, 0)
+    assert desk.coordinator._budget.purse.allowance.spent == Spend(1, 0)
     await desk.aclose()
 
 
@@ -474,7 +525,7 @@ async def test_the_price_of_a_batch_is_that_of_its_survey(tmp_path):
     survey = {"rows": 2, "images": [2, 2], "amount": [1.0, 1.0], "bad": 0, "columns": {}}
     await ledger.begin({"survey": survey}, None)
     await ledger.plan(PLANS)
-    await ledger.sent(1)
+    await sent_before(ledger, 1)
     await ledger.unknown(1, "OutcomeUnknownError", "cut")
 
     with pytest.raises(BudgetReachedError):
@@ -522,3 +573,65 @@ async def test_what_is_held_is_known_after_a_restart(poor, monkeypatch):
 
     assert slept[0] == poor.terms.lease
     assert not before
+
+
+async def test_what_is_in_flight_at_nobody_is_spent(poor):
+    """What a worker had sent that is gone with the coordinator may be billed."""
+    ledger = await poor.ledger()
+    await poor.proxy("a").look([1])
+    await poor.proxy("b").look([2])
+    await sent_before(ledger, 1)
+    await poor.restart()
+    await poor.proxy("b").beat({2: Spend(1)})
+    poor.time = 10.0
+    await poor.proxy("b").beat({2: Spend(1)})
+    await poor.proxy("b").ask("reserve", 3, Spend(1))
+    poor.time = 10.5
+    await poor.proxy("b").look([1])
+    await poor.proxy("c").beat({1: Spend(1)})  # too late to be held as well
+
+    assert poor.coordinator._budget.purse.allowance.held.images == 2
+    assert poor.coordinator._budget.purse.allowance.spent.images == 1
+    with pytest.raises(BudgetReachedError):
+        await poor.proxy("b").ask("reserve", 1, Spend(3))
+
+
+async def test_an_answer_is_spent_once_by_a_restart(poor):
+    """What is paid for and not yet settled is held, so it is not counted as well."""
+    ledger = await poor.ledger()
+    await sent_before(ledger, 1)
+    await poor.restart()
+    await ledger.paid(1, [LINK], cost=0.03)
+    await poor.proxy("a").beat({1: Spend(1, 30_000)})
+    poor.time = 10.0
+    await poor.proxy("a").beat({1: Spend(1, 30_000)})
+    await poor.proxy("a").ask("reserve", 2, Spend(1, 30_000))
+    await poor.proxy("a").ask("settle", 1, Spend(1, 30_000))
+
+    assert poor.coordinator._budget.purse.allowance.spent == Spend(1, 30_000)
+
+
+async def test_nothing_is_sent_for_which_nothing_is_held(poor):
+    """What a silent worker held is free, so it has to be held again before it is sent."""
+    ledger = await poor.ledger("a")
+    await poor.proxy("a").look([1])
+    await poor.proxy("a").ask("reserve", 1, Spend(3))
+    poor.time = 10.5
+    await poor.proxy("b").look([2])
+    await poor.proxy("b").ask("reserve", 2, Spend(3))
+
+    await poor.proxy("a").beat({1: Spend(3)})
+    with pytest.raises(IllegalTransitionError, match="nothing is held"):
+        await ledger.sent(1)
+    assert await states(ledger) == ["planned"] * 3
+
+
+async def test_an_image_whose_link_died_is_spent_once(poor):
+    """It was answered, so it is no doubt as well."""
+    ledger = await poor.ledger()
+    await sent_before(ledger, 1)
+    await ledger.paid(1, [LINK], cost=0.03)
+    await ledger.unknown(1, "LinkExpiredError", "too late")
+    await poor.proxy().ask("reserve", 2, Spend(1))
+
+    assert poor.coordinator._budget.purse.allowance.spent == Spend(1, 30_000)

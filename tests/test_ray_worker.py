@@ -170,6 +170,28 @@ async def test_a_paid_row_is_fetched(desk, out, emulator):
     assert emulator.images_billed == 1
 
 
+async def test_a_row_that_cannot_be_fetched_costs_no_other(desk):
+    """What a store of others raises is the matter of its row: those in flight are waited for."""
+    objects = Objects()
+    how = {"store": Store(objects, "b")}
+    async with Emulator(latency=0.3) as emulator:
+        objects.open_output_stream = _denied
+        async with working(desk, None, emulator, **how) as worker:
+            first = await worker.of_dataset([row(1)])
+        made = Objects.open_output_stream.__get__(objects)
+        objects.open_output_stream = lambda path: _denied(path) if "r1" in path else made(path)
+        desk.coordinator._leaving.why = None
+        async with working(desk, None, emulator, owner="b", **how) as worker:
+            second = await worker.of_dataset([row(1), row(2)])
+
+    assert states(first + second) == ["paid", "paid", "saved"]
+    assert second[0]["problem"] == "ValueError: denied"
+
+
+def _denied(_):
+    raise ValueError("denied")
+
+
 async def test_given_rows_are_known_to_the_ledger(desk, out, emulator):
     """A row of a file keeps its line."""
     async with working(desk, out, emulator) as worker:
@@ -282,7 +304,7 @@ async def test_waits_no_longer_for_another_when_the_batch_is_left(desk, out, emu
         await (await desk.ledger()).plan([plan])
         await desk.proxy("b").look([1])
         making = asyncio.create_task(worker.of_dataset([row(1)]))
-        while "look" not in desk.asked[-2:]:
+        while desk.asked.count("look") < 2:
             await asyncio.sleep(0.01)
         await desk.proxy("b").ask("leave", "it was asked to end")
         (line,) = await making
@@ -359,6 +381,21 @@ async def test_the_budget_ends_the_batch(tmp_path, out, emulator):
     assert sorted(states(parts[0] + parts[1])) == ["planned"] * 3 + ["saved"] * 3
     assert type(why).__name__ == "BudgetReachedError"
     assert emulator.images_billed == 3
+    await desk.aclose()
+
+
+async def test_a_row_is_counted_once_however_long_its_batch_takes(tmp_path, out):
+    """A worker that is alive says nothing of what it has settled."""
+    desk = Desk(tmp_path, max_images=4)
+    async with (
+        Emulator(latency=0.1) as emulator,
+        working(desk, out, emulator, in_flight=1, limited=True) as worker,
+    ):
+        lines = await worker.of_dataset([row(n) for n in range(4)])
+
+    assert states(lines) == ["saved"] * 4
+    assert desk.coordinator._budget.purse.allowance.spent.images == 4
+    assert desk.coordinator._budget.purse.allowance.held.images == 0
     await desk.aclose()
 
 

@@ -117,6 +117,13 @@ class Entry:
         links = [image.link for image in self.images if image.link]
         return bool(links) and all(link.url for link in links)
 
+    @property
+    def spent(self) -> tuple[int, int]:
+        """Its images that were billed, and how often it may have been besides."""
+        # The links of an unknown row died: one of its doubts is about images that were answered.
+        answered = self.state == "unknown" and bool(self.images)
+        return len(self.images), self.doubts - answered
+
     def as_dict(self) -> dict[str, Any]:
         """As JSON takes it, without links: they are as good as keys."""
         return {

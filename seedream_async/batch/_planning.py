@@ -113,7 +113,8 @@ class _Placement:
 def _write(
     connection: Connection, placed: Sequence[_Row | DuplicateId], edition: int, now: float, new: int
 ) -> None:
-    rows = [row for row in placed if isinstance(row, _Row)]
+    # Each once: the same row may have been asked for twice on one line.
+    rows = list({row.number: row for row in placed if isinstance(row, _Row)}.values())
     for row in rows:
         row.state = new if row.fresh else row.state
     fresh = [row for row in rows if row.fresh]

@@ -40,9 +40,10 @@ _MICRO = 1_000_000
 
 @define
 class _Past:
-    """What earlier runs have left: files, and doubts that may cost."""
+    """What earlier runs have left: files, images that were billed, and doubts that may cost."""
 
     images: int = 0
+    billed: int = 0
     missing: int = 0
     doubts: int = 0
 
@@ -132,7 +133,9 @@ class Batch:
             async for entry in self.ledger.entries("saved", "paid", "unknown", listed=listed):
                 files = [image.file for image in entry.images if image.file]
                 past.images += len(files)
-                past.doubts += entry.doubts
+                billed, doubts = entry.spent
+                past.billed += billed
+                past.doubts += doubts
                 if listed and files:
                     past.missing += len(await missing(files, self.options.folder))
         if past.missing:
@@ -167,7 +170,7 @@ class Batch:
             allowance=Allowance(
                 max_images=options.max_images,
                 max_cost=options.max_cost,
-                spent=Spend(past.images + past.doubts, micros),
+                spent=Spend(past.billed + past.doubts, micros),
             ),
             limit=options.limit,
             resend_unknown=options.resend_unknown,

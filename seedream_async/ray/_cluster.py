@@ -187,15 +187,13 @@ async def _followed(
     run: Run, proxy: Proxy, ended: asyncio.Future[None], enough: threading.Event
 ) -> None:
     """Tell *run* how far it is until it has *ended*, and the workers when it is to be left."""
-    told: str | Exception | None = None
     while True:
-        if run.leaving.why is not None and told is None:
-            told = run.leaving.why
-            await proxy.ask("leave", told)
-        start = time.monotonic()
+        over, start = ended.done(), time.monotonic()  # and then this look is the last one
         standing: Standing = await proxy.ask("standing")
+        if standing.why is None and run.leaving.why is not None:  # again, if it was started again
+            await proxy.ask("leave", run.leaving.why)
         _learn(run, standing)
-        if ended.done():
+        if over:
             break
         if standing.why is not None and not standing.claimed:
             enough.set()  # what is left of the dataset will not be sent

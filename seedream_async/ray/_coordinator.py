@@ -16,26 +16,23 @@ from typing import Any
 
 from attrs import frozen
 
-from seedream_async._allowance import Allowance, PricePerImage, Spend, most_of
+from seedream_async._allowance import PricePerImage, Spend
 from seedream_async._errors import InvalidRequestError
 from seedream_async._gate import Gate
 from seedream_async._limits import Limits
-from seedream_async._request import GenerateRequest
-from seedream_async._spending import Purse
 from seedream_async.batch import _reading
 from seedream_async.batch._ballast import Ballast
 from seedream_async.batch._entries import Entry, Recovery
 from seedream_async.batch._leaving import Leaving
 from seedream_async.batch._ledger import Ledger
 from seedream_async.batch._states import IllegalTransitionError, State
-from seedream_async.batch._surveying import Survey
 
+from ._budget import Budget
 from ._claims import NOBODY, Claims
 
 BEAT = 1.0  # seconds between two signs of life of a worker
 LEASE = 10.0  # seconds without any, after which its rows are not its own
 _PATIENCE = 30.0  # seconds for the process of the last run to let go of the ledger
-_MICRO = 1_000_000
 
 
 @frozen(kw_only=True)
@@ -85,12 +82,12 @@ class Coordinator:
         self._claims = Claims(terms.lease)
         self._leaving = Leaving()
         self._problems: dict[str, str] = {}
-        self._held: dict[int, Spend] = {}
         self._gate = Gate(Limits(images_per_minute=terms.images_per_minute), random.random)
         self._stack = contextlib.AsyncExitStack()
         self._opening = asyncio.Lock()
         self._ledger: Ledger | None = None
-        self._purse: Purse | None = None
+        limits = {"max_images": terms.max_images, "max_cost": terms.max_cost}
+        self._budget = Budget(limits, terms.model, terms.price)
 
     async def call(self, name: str, args: tuple[Any, ...]) -> tuple[Any, Exception | None]:
         """What the method *name* gives, or raises: as values, so that they travel unchanged."""
@@ -114,6 +111,7 @@ class Coordinator:
     async def _open(self) -> Ledger:
         ledger = await self._unlocked()
         if self._restarted:
+            self._gate.drain()
             await self._keep_in_flight(ledger)
         self._ledger = ledger
         return ledger
@@ -140,8 +138,12 @@ class Coordinator:
         return ledger.path, ledger.recovery
 
     async def begin(self, ledger: Ledger, run: str, settings: Mapping[str, Any]) -> None:
-        """Begin *run*, unless that was done: rows are planned anew, and known ones found again."""
+        """
+        Begin *run*, unless that was done: rows are planned anew, and known ones found again. Why
+        the last one was left is forgotten.
+        """
         if (await ledger.settings()).get("run") != run:
+            self._leaving, self._problems = Leaving(), {}
             await ledger.begin({**settings, "run": run}, None)
 
     async def do(self, ledger: Ledger, function: Any, *args: Any) -> Any:
@@ -176,6 +178,8 @@ class Coordinator:
             raise IllegalTransitionError(f"row {number} is at another worker", "sent")
         if again and (await ledger.rows([number]))[0].state == "sent":
             return
+        if self._budget.lacks(number):
+            raise IllegalTransitionError(f"nothing is held for row {number} any more", "sent")
         await ledger.sent(number, resend_unknown=resend_unknown)
 
     async def beat(
@@ -184,8 +188,8 @@ class Coordinator:
         """*owner* is alive and has these rows, for which so much is held; tell whether to leave."""
         await self._hear(ledger, owner)
         for number, most in held.items():
-            if self._claims.adopt(owner, number) and most and number not in self._held:
-                await self._hold_again(ledger, number, most)
+            if self._claims.adopt(owner, number) and most and self._restarted:
+                self._budget.held_before(number, most)
         return self._leaving.why
 
     async def leave(self, _: Ledger, why: str | Exception) -> None:
@@ -228,52 +232,11 @@ class Coordinator:
         """Hold *most* for row *number*; raises `BudgetReachedError`."""
         if self._restarted:  # what others hold is known once each of them was heard
             await asyncio.sleep(self._born + self._terms.lease - self._now())
-        purse = await self._purse_of(ledger)
-        if number not in self._held:
-            await purse.hold(most)
-            self._held[number] = most
+        await self._budget.hold(ledger, number, most)
 
-    async def settle(self, ledger: Ledger, number: int, came: Spend) -> None:
+    async def settle(self, _: Ledger, number: int, came: Spend) -> None:
         """Count what *came* of row *number*, for which something was held."""
-        most = self._held.pop(number, None)
-        if most is not None:
-            (await self._purse_of(ledger)).put_back(most, came)
-
-    async def _hold_again(self, ledger: Ledger, number: int, most: Spend) -> None:
-        purse = await self._purse_of(ledger)
-        purse.allowance = purse.allowance.reserve(most)
-        self._held[number] = most
-
-    async def _purse_of(self, ledger: Ledger) -> Purse:
-        if self._purse is None:
-            terms = self._terms
-            allowance = Allowance(
-                max_images=terms.max_images,
-                max_cost=terms.max_cost,
-                spent=await self._spent(ledger),
-            )
-            self._purse = self._purse or Purse(allowance, terms.model, terms.price)
-        return self._purse
-
-    async def _spent(self, ledger: Ledger) -> Spend:
-        """What all runs have come to; what is unknown counts as if it were billed."""
-        images = doubts = 0
-        for listed in (True, False):
-            async for entry in ledger.entries("saved", "paid", "unknown", listed=listed):
-                images += len(entry.images)
-                doubts += entry.doubts
-        cost = (await ledger.spent()).cost + doubts * await self._price(ledger)
-        return Spend(images + doubts, round(cost * _MICRO))
-
-    async def _price(self, ledger: Ledger) -> float:
-        """What one image costs at most, as far as is known."""
-        if survey := (await ledger.settings()).get("survey"):
-            return Survey.of(survey).price
-        model, price = self._terms.model, self._terms.price
-        try:
-            return most_of(GenerateRequest("?"), model, price, priced=True).cost
-        except InvalidRequestError:
-            return 0.0
+        await self._budget.settle(number, came)
 
     # Those who are gone
 
@@ -289,8 +252,8 @@ class Coordinator:
     async def _close(self, ledger: Ledger, number: int) -> None:
         """Settle row *number*, which nobody is at work on any more."""
         free = await ledger.given_up(number, _GONE) in ("planned", "failed")
-        most = self._held.get(number, Spend())
-        await self.settle(ledger, number, Spend() if free else most)
+        most = self._budget.held_by(number)
+        await self._budget.settle(number, Spend() if free else most)
 
 
 _GONE = "the worker that sent it is gone, and its answer with it"

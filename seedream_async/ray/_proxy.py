@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -103,11 +104,12 @@ class Proxy:
         asking: Callable[[bool], tuple[str, tuple[Any, ...]]],
         settled: Collection[State] = (),
     ) -> Any:
-        again, until = False, self._now() + _PATIENCE
+        again, until = False, math.inf  # until it goes: what is asked may have to wait its turn
         while True:
             try:
                 value, error = await self._remote(*asking(again))
             except self._gone as exc:
+                until = until if again else self._now() + _PATIENCE
                 if self._now() > until:
                     raise StorageError(
                         "the coordinator of the batch cannot be reached: nothing more is sent"

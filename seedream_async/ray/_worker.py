@@ -22,7 +22,6 @@ from seedream_async._allowance import Spend, came_of, most_of
 from seedream_async._calls import Effort
 from seedream_async._client import AsyncSeedream
 from seedream_async._errand import Errand, Stop, Watched
-from seedream_async._errors import SeedreamError
 from seedream_async._generating import Generating
 from seedream_async._limits import Limits
 from seedream_async._models import ImagesResponse
@@ -211,7 +210,8 @@ class Worker:
                 tally=self._tally,
                 model=self._setup.model,
             )
-        except SeedreamError as error:
+        except Exception as error:  # noqa: BLE001  nor does one that cannot be fetched
+            self._problems[entry.number] = f"{type(error).__name__}: {error}"
             self._signs.read(error)
         return True
 
@@ -271,6 +271,7 @@ class Worker:
     async def _settle(self, errand: Errand) -> None:
         if errand.most is not None:
             came = came_of(errand.most, errand.attempts, errand.response)
+            self._held[errand.index] = None
             await self._proxy.ask("settle", errand.index, came)
 
     # What others should know
