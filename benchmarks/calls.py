@@ -119,7 +119,7 @@ def goals(width: int) -> Sequence[Goal]:
 def instant(width: int, quick: bool, *, tls: bool = False) -> Contest:
     return Contest(
         title=f"{width:,} in flight, instant answers{', TLS' if tls else ''}",
-        contenders=[*REUSING, *PEERS],
+        contenders=[*REUSING, *(PEERS[:2] if tls or width > 256 else PEERS)],
         baseline=PLAIN,
         metrics=[CPU, WALL, PEAK],
         goals=goals(width) if width in {32, 256} and not tls else (),
@@ -133,7 +133,7 @@ def instant(width: int, quick: bool, *, tls: bool = False) -> Contest:
 def slow(quick: bool, *, tls: bool = False) -> Contest:
     return Contest(
         title=f"256 in flight, answers after 200 ms{', TLS' if tls else ''}",
-        contenders=[*REUSING, *PEERS],
+        contenders=REUSING,
         baseline=PLAIN,
         metrics=[CPU, WALL, PEAK],
         options={"width": 256, "calls": 512 if quick else 4096},
@@ -149,7 +149,7 @@ def alone(width: int, quick: bool, *, tls: bool = False) -> Contest:
         title=f"{width} in flight, a connection for each call{', TLS' if tls else ''}",
         contenders=[REUSING[0], *FRESH],
         baseline=PLAIN,
-        options={"width": width, "calls": 100 if quick else 2000},
+        options={"width": width, "calls": 100 if quick else 1000},
         server=Server(servers.instant, {"tls": tls}),
         rounds=1 if quick else 5,
         chart=width == 1,
