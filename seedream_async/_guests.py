@@ -177,12 +177,15 @@ class Guests:
             visit.task.add_done_callback(lambda _: self._news.set())
 
     async def _until_nobody(self, who: Callable[[], Collection[object]]) -> None:
-        """Wait until there is none of those *who* are asked for."""
-        await _turns()
-        while who():
-            self._news.clear()
-            await self._news.wait()
-            await _turns()
+        """Wait until there has been none of those *who* are asked for, for some turns."""
+        turns = 0
+        while turns < _TURNS:
+            if who():
+                turns = 0
+                self._news.clear()
+                await self._news.wait()
+            await asyncio.sleep(0)
+            turns += 1
 
     def _anyone(self) -> Collection[object]:
         return [*self._others(), *self._others_kept()]
@@ -196,11 +199,6 @@ class Guests:
 
     def _others_kept(self) -> set[asyncio.Task[Any]]:
         return self._kept - {asyncio.current_task()}
-
-
-async def _turns() -> None:
-    for _ in range(_TURNS):
-        await asyncio.sleep(0)
 
 
 async def _at_most(seconds: float, wait: Coroutine[Any, Any, None]) -> None:

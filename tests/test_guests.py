@@ -373,6 +373,33 @@ async def test_an_unused_client_is_closed_at_once():
         await client.models()
 
 
+@pytest.mark.parametrize("stay", range(1, 16))
+async def test_who_comes_back_has_time_from_when_the_last_one_left(stay):
+    """Whenever the first visit ends, the one that follows it a few turns later may end too."""
+    guests = Guests(Lifetime())
+    ends = []
+
+    async def visit(turns):
+        async with guests.visit(paying=False):
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            ends.append(turns)
+
+    async def bought():
+        await visit(stay)
+        for _ in range(6):
+            await asyncio.sleep(0)
+        await visit(20)
+
+    task = asyncio.create_task(bought())
+    await asyncio.sleep(0)
+
+    await guests.drain(20)
+
+    await task
+    assert ends == [stay, 20]
+
+
 async def test_who_was_sent_away_is_not_sent_away_twice():
     """A visit that is ending ends once."""
     lifetime = Lifetime()
