@@ -596,6 +596,17 @@ async def test_what_is_in_flight_at_nobody_is_spent(poor):
         await poor.proxy("b").ask("reserve", 1, Spend(3))
 
 
+async def test_a_worker_that_tells_too_late_what_it_held_holds_nothing(poor):
+    """Its row was counted as spent when the budget was read."""
+    await poor.ledger()
+    await poor.proxy().ask("reserve", 2, Spend(1))
+
+    poor.coordinator._budget.held_before(1, Spend(1))
+
+    assert poor.coordinator._budget.held_by(1) == Spend()
+    assert poor.coordinator._budget.held_by(2) == Spend(1)
+
+
 async def test_an_answer_is_spent_once_by_a_restart(poor):
     """What is paid for and not yet settled is held, so it is not counted as well."""
     ledger = await poor.ledger()
