@@ -429,20 +429,22 @@ async def test_who_was_sent_away_is_not_sent_away_twice():
     assert told == ["left when the client was closed, before it was sent: it cost nothing"]
 
 
-async def test_a_shared_call_is_saved_for_each(emulator, tmp_path):
+@pytest.mark.virtual_time
+async def test_a_shared_call_is_saved_for_each(tmp_path):
     """Who shares a call that is paid for has its own files when the client is closed."""
-    client = emulator.client()
-    folders = [tmp_path / "a", tmp_path / "b"]
-    tasks = [
-        asyncio.create_task(client.generate("a cat", share=True, save_to=f"{folder}/"))
-        for folder in folders
-    ]
-    await arrived(emulator)
+    async with Emulator(latency=1) as emulator:  # so both share it, however late their folders
+        client = emulator.client()
+        folders = [tmp_path / "a", tmp_path / "b"]
+        tasks = [
+            asyncio.create_task(client.generate("a cat", share=True, save_to=f"{folder}/"))
+            for folder in folders
+        ]
+        await asyncio.sleep(0.5)
 
-    await client.aclose(grace=20)
+        await client.aclose(grace=20)
 
-    assert [len((await task).files) for task in tasks] == [1, 1]
-    assert emulator.images_billed == 1
+        assert [len((await task).files) for task in tasks] == [1, 1]
+        assert emulator.images_billed == 1
 
 
 async def test_a_shared_call_that_takes_too_long(emulator):
