@@ -99,6 +99,9 @@ class SocketLoop(VirtualLoop):
     def _end_work(self, _):
         self._clock.at_work -= 1
 
+    async def shutdown_default_executor(self, *_):
+        await super().shutdown_default_executor()  # its limit would pass before its threads end
+
 
 def run_virtually(main, loop=VirtualLoop):
     """Run the coroutine *main* to its end, in no time."""
