@@ -77,6 +77,7 @@ def picture(figures: Mapping[str, Any], folder: str) -> str:
 
 def of_project(figures: Kept, shown: str = "calls") -> str:
     """The part of the project's README that holds figures: headlines, and the chart of a script."""
+    figures = [each for each in figures if _headlines(each)]
     rows = [row for each in figures for row in _headlines(each)]
     parts = list(dict.fromkeys(map(_occasion, figures)))
     if rows:
