@@ -1,7 +1,9 @@
 """The frame of the benchmarks, and that the READMEs say what the scripts found."""
 
 import asyncio
+import gc
 import json
+import math
 import os
 import ssl
 import subprocess
@@ -29,8 +31,8 @@ from arena import (
     table,
 )
 from arena.figures import figures_of, summary
+from arena.lag import Durations, timed_steps, waits_of
 from arena.main import absence, machine
-from arena.measure import lag_of, waits_of
 from arena.processes import environment_of
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,14 +77,56 @@ def script(*contests, **facts):
 # what is measured
 
 
+def durations(seconds):
+    made = Durations()
+    for each in seconds:
+        made.add(each)
+    return made
+
+
 def test_whoever_would_have_come_is_counted():
     """A stall of 100 ms is a hundred waits, so it is seen at p99."""
     waits, due = waits_of(5.0, 5.0995, 0.001)
 
     assert len(waits) == 100
-    assert lag_of(waits)["max"] == pytest.approx(99.5)
-    assert lag_of(waits)["p50"] == pytest.approx(50, abs=1)
+    assert durations(waits).figures()["max"] == pytest.approx(99.5)
+    assert durations(waits).figures()["p50"] == pytest.approx(50, abs=1)
     assert due == pytest.approx(5.1)
+
+
+@given(st.lists(st.floats(1e-7, 1000), min_size=1, max_size=50), st.floats(0, 1))
+def test_a_quantile_is_one_of_them(seconds, share):
+    """What is kept of many durations is exact to one per cent."""
+    rank = max(1, math.ceil(share * len(seconds)))
+
+    found = durations(seconds).quantile(share)
+
+    assert found == pytest.approx(sorted(seconds)[rank - 1], rel=0.011)
+
+
+def test_who_comes_waits_for_the_step_that_goes_on():
+    """In a second with ten steps of 10 ms, 5 % of the time more than 5 ms are left of one."""
+    assert durations([0.01] * 10).left_at(0.05) == pytest.approx(0.005)
+    assert durations([0.01] * 10).left_at(0.1) == 0
+    assert durations([]).left_at(0) == 0
+
+
+async def test_a_step_costs_what_it_computes(monkeypatch):
+    """A step is as long as it needs the processor; to wait for something else is no part of it."""
+    monkeypatch.setattr(asyncio.Handle, "_run", asyncio.Handle._run)
+    monkeypatch.setattr(gc, "callbacks", [])
+
+    def work():
+        time.sleep(0.05)
+        end = time.thread_time() + 0.02
+        while time.thread_time() < end:
+            pass
+
+    steps = timed_steps()
+    asyncio.get_running_loop().call_soon(work)
+    await asyncio.sleep(0)
+
+    assert 20 <= steps.figures()["max"] < 40
 
 
 @given(due=st.floats(0, 1e6), late=st.floats(-1, 10), tick=st.sampled_from([0.001, 0.005, 0.1]))
@@ -97,7 +141,7 @@ def test_nobody_waits_less_than_nothing(due, late, tick):
 
 def test_no_wait_is_no_lag():
     """Where nobody looked, there are no figures."""
-    assert lag_of([]) is None
+    assert durations([]).figures() is None
 
 
 async def test_a_stall_is_seen():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,57 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .kernel import cpu_seconds, cpu_used, forget_peak, memory, peak_of_children
-
-TICK = 0.001  # seconds between two looks at the loop
-
-
-class Ticker:
-    """
-    What somebody who wants the loop every *tick* seconds waits for it, each time.
-
-    Whoever would have come while the loop was held is counted, too: a stall of 100 ms is a hundred
-    waits of 1 to 100 ms, not a single one.
-    """
-
-    def __init__(self, tick: float) -> None:
-        self._tick = tick
-        self._waits: list[float] = []
-        self._handle: asyncio.TimerHandle | None = None
-
-    def start(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._due = self._loop.time() + self._tick
-        self._handle = self._loop.call_at(self._due, self._look)
-
-    def _look(self) -> None:
-        now = self._loop.time()
-        waits, self._due = waits_of(self._due, now, self._tick)
-        self._waits += waits
-        self._handle = self._loop.call_at(self._due, self._look)
-
-    def stop(self) -> dict[str, float] | None:
-        """Half, 99 % and all of the waits were shorter than this, in milliseconds."""
-        if self._handle is None:
-            return None
-        self._handle.cancel()
-        waits, _ = waits_of(self._due, self._loop.time(), self._tick)
-        return lag_of([*self._waits, *waits])
-
-
-def waits_of(due: float, now: float, tick: float) -> tuple[list[float], float]:
-    """How long those waited who were due from *due* to *now*, and when the next one is due."""
-    count = max(0, int((now - due) / tick) + 1) if now >= due else 0
-    return [now - due - tick * n for n in range(count)], due + tick * count
-
-
-def lag_of(waits: Sequence[float]) -> dict[str, float] | None:
-    """The figures of a distribution, in milliseconds."""
-    if not waits:
-        return None
-    ordered = sorted(waits)
-    last = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
-    middle = statistics.median(ordered)
-    return {"p50": middle * 1e3, "p99": last * 1e3, "max": ordered[-1] * 1e3}
+from .lag import TICK, Ticker
 
 
 @dataclass
