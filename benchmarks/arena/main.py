@@ -120,9 +120,14 @@ def absence(contender: Contender, python: str | None) -> str | None:
     """Why *contender* cannot take part."""
     if contender.peers and python is None:
         return _NO_PEERS
-    if contender.needs and shutil.which(contender.needs) is None:
+    if contender.needs and shutil.which(contender.needs, path=_search_path()) is None:
         return f"as there is no {contender.needs} here"
     return None
+
+
+def _search_path() -> str:
+    """Commands of this environment are found, whether it is activated or not."""
+    return f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
 
 
 def _progress(text: str) -> None:
