@@ -19,6 +19,12 @@ from seedream_async import InvalidRequestError, RateLimiter
 __all__ = ["RedisLimiter"]
 
 _logger = logging.getLogger("seedream_async")
+# In one step: between a look and a change, another client might begin a longer pause.
+_LENGTHEN = """
+if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[1]) then
+    redis.call('SET', KEYS[1], 1, 'PX', ARGV[1])
+end
+"""
 
 
 class RedisLimiter(RateLimiter):
@@ -75,9 +81,8 @@ class RedisLimiter(RateLimiter):
             await asyncio.sleep(left / 1000)
 
     async def _pause(self, seconds: float) -> None:
-        key, wait = f"{self._name}:pause", int(seconds * 1000)
-        if await self._client.pttl(key) < wait:
-            await self._client.set(key, 1, px=max(1, wait))
+        wait = max(1, int(seconds * 1000))
+        await self._client.eval(_LENGTHEN, 1, f"{self._name}:pause", wait)
 
     def _told(self, task: asyncio.Task[None]) -> None:
         self._telling.discard(task)
