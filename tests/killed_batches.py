@@ -132,8 +132,8 @@ def in_doubt(entries):
     return sum(entry.state == "sent" for entry in entries) + len([*lost])
 
 
-def wait_until_it_sends(service, process):
-    before, _ = service.received()
+def wait_until_it_sends(service, process, before):
+    """Wait until *service* has billed more than *before*, or until *process* has ended."""
     while process.poll() is None and service.received()[0] == before:
         time.sleep(0.02)
 
@@ -144,9 +144,10 @@ def killed_batch(service, folder, *, rows, kills, seed, longest):
     write_rows(folder / "rows.jsonl", rows)
     doubts = []
     for number in range(kills):
+        before, _ = service.received()
         process = start(service, folder)
         if number % 2:  # or a busy machine would see it killed before it has sent anything
-            wait_until_it_sends(service, process)
+            wait_until_it_sends(service, process, before)
         time.sleep(chance.uniform(0, longest / (1 + number % 2)))
         process.kill()
         finish(process)

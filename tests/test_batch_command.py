@@ -5,7 +5,6 @@ import json
 import re
 import signal
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ import rich.progress  # noqa: F401  loaded before there is a loop to block
 from seedream_async import (
     AuthenticationError,
     BudgetReachedError,
-    InvalidRequestError,
     SavedImage,
     StorageError,
     _batch_command,
@@ -23,11 +21,20 @@ from seedream_async import (
 )
 from seedream_async.batch import BatchProgress, BatchResult
 
-from .killed_batches import MODEL, WIDTH, Service, entries_of, finish, start, write_rows
+from .killed_batches import (
+    MODEL,
+    WIDTH,
+    Service,
+    entries_of,
+    finish,
+    start,
+    wait_until_it_sends,
+    write_rows,
+)
 
 pytestmark = pytest.mark.usefixtures("quiet")
 
-ROWS = 30
+ROWS = 400  # which take a minute and more
 
 
 class Terminal(io.StringIO):
@@ -294,8 +301,9 @@ def test_what_is_paid_for_is_told_at_the_end():
 def test_a_signal_leaves_in_order(slow_service, tmp_path, number):
     """The first signal ends the sending; what was sent is saved, and the rest is left."""
     write_rows(tmp_path / "rows.jsonl", ROWS)
+    before, _ = slow_service.received()
     process = start(slow_service, tmp_path)
-    wait_for(tmp_path, "sent")
+    wait_until_it_sends(slow_service, process, before)
 
     process.send_signal(number)
 
@@ -311,7 +319,7 @@ def test_a_second_signal_leaves_at_once(silent_service, tmp_path):
     """The second signal gives up what is in flight, and says what that leaves unknown."""
     write_rows(tmp_path / "rows.jsonl", ROWS)
     process = start(silent_service, tmp_path)
-    wait_for(tmp_path, "sent")
+    wait_until_it_sends(silent_service, process, 0)
 
     process.send_signal(signal.SIGINT)
     assert any("leaving" in line for line in process.stderr)
@@ -323,18 +331,6 @@ def test_a_second_signal_leaves_at_once(silent_service, tmp_path):
     assert 0 < states.count("unknown") <= WIDTH
     assert set(states) == {"unknown", "planned"}
     assert f"{states.count('unknown')} unknown, which may have been billed" in told
-
-
-def wait_for(folder, state):
-    """Wait until a row of the batch in *folder* is in *state*."""
-    ledger = folder / "out" / "ledger.sqlite3"
-    while True:
-        try:
-            if any(entry.state == state for entry in entries_of(folder)):
-                return
-        except (InvalidRequestError, StorageError):
-            assert not ledger.exists() or ledger.stat().st_size >= 0
-        threading.Event().wait(0.02)
 
 
 # What a ledger holds

@@ -852,10 +852,10 @@ async def test_the_loop_is_not_blocked(ledger):
 
     def commit(_):
         began.set()
-        return over.wait(10)
+        return over.wait(30)
 
     held = asyncio.ensure_future(ledger._do(commit))
-    await asyncio.to_thread(began.wait, 10)
+    assert await asyncio.to_thread(began.wait, 30)
     over.set()
 
     assert await held

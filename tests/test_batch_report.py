@@ -296,7 +296,9 @@ def test_any_prompt_is_text(text):
 
 
 @settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20, deadline=None
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=20,
+    deadline=None,
 )
 @given(prompt=ANY_TEXT, name=ANY_TEXT)
 async def test_any_text_can_be_written(tmp_path_factory, prompt, name):

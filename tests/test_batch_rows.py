@@ -4,9 +4,12 @@ import asyncio
 import itertools
 import json
 import os
+import select
 import subprocess
 import sys
+import threading
 import tracemalloc
+import types
 
 import pytest
 from hypothesis import given
@@ -519,7 +522,7 @@ async def test_a_pipe_is_read_as_it_is_written():
     found = rows(source)
     os.write(sink, b"a cat\n")
 
-    first = await asyncio.wait_for(anext(found), 10)
+    first = await asyncio.wait_for(anext(found), 30)
     os.write(sink, b"a dog\n")
     os.close(sink)
     rest = [row async for row in found]
@@ -529,15 +532,22 @@ async def test_a_pipe_is_read_as_it_is_written():
     assert [row.request.prompt for row in rest] == ["a dog"]
 
 
-async def test_waiting_for_a_pipe_can_be_cancelled():
+async def test_waiting_for_a_pipe_can_be_cancelled(monkeypatch):
     """Nobody may ever write again, and yet the program can be left."""
     source, sink = os.pipe()
+    waiting = threading.Event()
+
+    def wait(*args):
+        waiting.set()
+        return select.select(*args)
+
+    monkeypatch.setattr(_lines, "select", types.SimpleNamespace(select=wait))
     task = asyncio.ensure_future(anext(rows(source)))
-    await asyncio.sleep(0.05)
+    assert await asyncio.to_thread(waiting.wait, 30)
     task.cancel()
 
     with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(task, 5)
+        await asyncio.wait_for(task, 30)
 
     os.close(sink)
     os.close(source)

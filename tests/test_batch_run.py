@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-import time
+import socket
+import types
 
 import pytest
 
@@ -14,7 +15,7 @@ from seedream_async import (
     RetryPolicy,
     StorageError,
 )
-from seedream_async.batch import Ledger, _batch, run_batch
+from seedream_async.batch import Ledger, _batch, _resuming, run_batch
 from seedream_async.batch._contents import digest_of
 from seedream_async.emulator import Emulator
 
@@ -294,22 +295,15 @@ async def test_what_is_paid_for_is_fetched_for_free(run, emulator):
     assert (after.saved, after.left, emulator.request_count) == (1, 0, 1)
 
 
-async def test_what_is_paid_for_and_dead_is_unknown(tmp_path, source):
+async def test_what_is_paid_for_and_dead_is_unknown(run, emulator, monkeypatch):
     """An image whose link died before it was saved is unknown: it cannot be had any more."""
-    write(source, [row(1)])
-    policy = RetryPolicy(attempts=1)
-    async with (
-        Emulator(link_lifetime=1) as emulator,
-        emulator.client(model=MODEL, retry=policy) as client,
-    ):
-        emulator.fail_next(status=500, on="store")
-        before = await run_batch(source, tmp_path / "out", client=client)
-        async with Ledger.open(before.ledger, clock=lambda: 0.0) as ledger:
-            (entry,) = [entry async for entry in ledger.entries()]
-        while entry.expires > time.time():
-            await asyncio.sleep(0.05)
+    emulator.fail_next(status=500, times=2, on="store")
+    before = await run([row(1)])
+    async with Ledger.open(before.ledger, readonly=True) as ledger:
+        (entry,) = [entry async for entry in ledger.entries()]
+    monkeypatch.setattr(_resuming, "time", types.SimpleNamespace(time=lambda: entry.expires))
 
-        after = await run_batch(source, tmp_path / "out", client=client)
+    after = await run()
 
     assert (before.paid, after.paid, after.unknown) == (1, 0, 1)
     assert emulator.request_count == 1
@@ -400,11 +394,14 @@ async def test_a_limit_is_of_one_run(run, emulator):
     assert (result.saved, result.left, result.stopped) == (4, 1, None)
 
 
-async def test_a_service_that_is_gone_ends_the_run(run, emulator):
+async def test_a_service_that_is_gone_ends_the_run(run):
     """If as many rows as are in flight cannot be sent, no others are tried."""
-    await emulator.aclose()
-
-    result = await run([row(number) for number in range(50)])
+    policy = RetryPolicy(attempts=2, wait_initial=0)
+    with socket.socket() as gone:  # bound: nobody listens there, and nobody else begins to
+        gone.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{gone.getsockname()[1]}/v1"
+        async with AsyncSeedream(api_key="sk-x", base_url=url, model=MODEL, retry=policy) as lost:
+            result = await run([row(number) for number in range(50)], client=lost)
 
     assert (result.left, result.failed, result.unknown) == (50, 0, 0)
     assert isinstance(result.stopped, Exception)

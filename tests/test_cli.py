@@ -111,10 +111,12 @@ def run(*arguments):
 
 
 def start(*arguments):
+    """The command, in a process that cannot say much before somebody listens."""
     return subprocess.Popen(  # noqa: S603
         [*COMMAND, *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        pipesize=4096,
         text=True,
     )
 
@@ -373,7 +375,7 @@ def test_an_interruption_says_what_it_may_cost(arguments, told, capsys, monkeypa
 
 def test_a_reader_that_leaves_ends_the_command(out):
     """`seedream demo | head -1` ends without a word."""
-    process = start("demo", "-n", 50, "--out", out)
+    process = start("demo", "-n", 200, "--out", out)
     process.stdout.readline()
     process.stdout.close()
 
@@ -381,7 +383,7 @@ def test_a_reader_that_leaves_ends_the_command(out):
 
     process.stderr.close()
     assert process.wait(timeout=30) == 1
-    assert re.sub(r"^\d+ of 50 done, .*\n", "", told, flags=re.MULTILINE) == ""
+    assert re.sub(r"^\d+ of 200 done, .*\n", "", told, flags=re.MULTILINE) == ""
     assert_whole(out)
 
 
@@ -641,12 +643,13 @@ def test_a_base_url_without_v1_is_found_out(server, out, capsys, monkeypatch):
 
 def test_a_dead_port_is_named(out, capsys, monkeypatch, impatient):
     """A service that is not there is named by its address, and nothing was sent."""
-    with socket.create_server(("127.0.0.1", 0)) as gone:
+    with socket.socket() as gone:  # bound: nobody listens there, and nobody else begins to
+        gone.bind(("127.0.0.1", 0))
         port = gone.getsockname()[1]
-    monkeypatch.setenv("COMETAPI_KEY", "sk-test")
-    monkeypatch.setenv("COMETAPI_BASE_URL", f"http://127.0.0.1:{port}/v1")
+        monkeypatch.setenv("COMETAPI_KEY", "sk-test")
+        monkeypatch.setenv("COMETAPI_BASE_URL", f"http://127.0.0.1:{port}/v1")
 
-    code = run("generate", "a cat", "--out", out)
+        code = run("generate", "a cat", "--out", out)
 
     (complaint,) = complaints(capsys.readouterr().err)
     assert code == 4

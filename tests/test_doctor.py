@@ -616,7 +616,7 @@ def test_a_limit_of_no_time_is_refused(limit, capsys):
 
 def test_the_command_says_what_it_found(capsys):
     """The command ends with a line that counts, on standard error."""
-    code = cli.main(["doctor", "--emulator"])
+    code = cli.main(["doctor", "--emulator", "--timeout", "30"])
 
     printed, told = capsys.readouterr()
     assert code == 0

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import json
+import math
 import os
 import queue
 import socket
@@ -17,7 +18,7 @@ import pytest
 import trustme
 
 from seedream_async import _doctor, cli
-from seedream_async._doctor import _command, _probes
+from seedream_async._doctor import _command, _probes, _words
 from seedream_async._doctor._environment import Endpoint
 from seedream_async._doctor._findings import Finding
 
@@ -66,12 +67,14 @@ def at(monkeypatch):
 
 
 def options_of(arguments):
-    return cli._parser().parse_args(["doctor", "--json", *map(str, arguments)])
+    given = ["doctor", "--json", "--timeout", "30", *map(str, arguments)]
+    return cli._parser().parse_args(given)
 
 
 @pytest.fixture
-def examine(capsys):
+def examine(capsys, monkeypatch):
     """Run the command, and give its exit code and its findings by their checks."""
+    monkeypatch.setattr(_words, "_SLOW", math.inf)  # as this machine may be busy
 
     async def examine(*arguments):
         code = await _doctor.run(await asyncio.to_thread(options_of, arguments))
@@ -201,11 +204,12 @@ async def test_a_wrong_key_is_told(examine, emulator, at):
 
 async def test_a_dead_port_is_told(examine, at):
     """A port where nobody listens is named with its address."""
-    with socket.create_server(("127.0.0.1", 0)) as gone:
+    with socket.socket() as gone:  # bound: nobody listens there, and nobody else begins to
+        gone.bind(("127.0.0.1", 0))
         port = gone.getsockname()[1]
-    at(port)
+        at(port)
 
-    code, findings = await examine()
+        code, findings = await examine()
 
     assert code == 1
     assert states(findings) == failing("TCP")
@@ -342,10 +346,11 @@ async def test_a_certificate_for_another_host_is_told(examine, at, authority):
 
 async def test_names_that_cannot_be_had_are_left_out(at):
     """If a second look at a certificate fails, the trouble is told without its names."""
-    with socket.create_server(("127.0.0.1", 0)) as gone:
+    with socket.socket() as gone:  # bound: nobody listens there, and nobody else begins to
+        gone.bind(("127.0.0.1", 0))
         end = Endpoint("https://localhost/v1", "https", "localhost", gone.getsockname()[1])
 
-    assert await _probes.names_at("127.0.0.1", end, 3) == []
+        assert await _probes.names_at("127.0.0.1", end, 30) == []
 
 
 async def test_an_expired_certificate_is_told(examine, at, authority):

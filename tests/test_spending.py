@@ -19,6 +19,7 @@ from seedream_async import (
 from seedream_async._allowance import Allowance, Spend
 from seedream_async._events import Attempt
 from seedream_async._spending import Purse
+from seedream_async.emulator import Emulator
 
 CAT = GenerateRequest("a cat")
 GROUP = GenerateRequest("cats", sequential_image_generation="auto", max_images=4)
@@ -310,9 +311,11 @@ async def test_a_bad_budget_is_refused(client, limit):
     assert excinfo.value.field == limit
 
 
-async def test_a_fan_out_leaves_slots_to_others(emulator):
+@pytest.mark.virtual_time
+async def test_a_fan_out_leaves_slots_to_others():
     """Beside a long fan-out, a second one and single calls get their turn."""
-    async with emulator.client() as client:
+    limits = Limits(concurrency=4)
+    async with Emulator(latency=1.0) as emulator, emulator.client(limits=limits) as client:
         finished = []
 
         async def many(name):
@@ -321,10 +324,10 @@ async def test_a_fan_out_leaves_slots_to_others(emulator):
 
         tasks = [asyncio.create_task(many(name)) for name in "ab"]
         while len(finished) < 10:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.1)
         await client.generate("a dog")
         at = len(finished)
         await asyncio.gather(*tasks)
 
-    assert at < 110
-    assert 20 <= finished[:80].count("a") <= 60
+    assert at <= 24
+    assert 30 <= finished[:80].count("a") <= 50
