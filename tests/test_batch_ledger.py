@@ -656,6 +656,24 @@ async def test_a_reader_of_nothing(path):
             pass
 
 
+async def test_a_reader_of_what_is_just_being_made(path, monkeypatch):
+    """A ledger that another process makes at that moment is not taken for somebody else's."""
+    look, writer = _schema._pragma, sqlite3.connect(path, check_same_thread=False)
+    writer.execute("PRAGMA journal_mode = WAL")
+
+    def look_and_wait(connection, name):
+        value = look(connection, name)
+        writer.executescript(f"BEGIN; {_schema._TABLES} {_schema._MARKS} COMMIT;")
+        return value
+
+    monkeypatch.setattr(_schema, "_pragma", look_and_wait)
+    with pytest.raises(InvalidRequestError, match="it is empty; it may not have been begun"):
+        async with Ledger.open(path, readonly=True):
+            pass
+
+    writer.close()
+
+
 @pytest.mark.parametrize("readonly", [True, False], ids=["reading", "writing"])
 @pytest.mark.parametrize(
     ("spoil", "problem"),

@@ -92,7 +92,9 @@ def connect(path: Path, *, readonly: bool) -> sqlite3.Connection:
 
 def prepare(connection: sqlite3.Connection, path: Path, *, readonly: bool) -> None:
     """Check that it is a ledger of ours, or make it one."""
-    if _is_ours(connection, path):
+    with _one_view(connection):
+        ours = _is_ours(connection, path)
+    if ours:
         _refuse_other_version(connection, path)
     elif readonly:
         raise _refused(path, "it is empty; it may not have been begun yet")
@@ -113,6 +115,17 @@ def damaged(path: Path) -> StorageError:
         f"the ledger {path} is damaged, so what it says cannot be trusted. Nothing was sent. "
         "Keep it, and begin with another, or put a whole copy back"
     )
+
+
+@contextlib.contextmanager
+def _one_view(connection: sqlite3.Connection) -> Iterator[None]:
+    """All that is read meanwhile is of one moment: another process may just be making the file."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        with contextlib.suppress(sqlite3.Error):  # some errors have ended it
+            connection.execute("ROLLBACK")
 
 
 def _is_ours(connection: sqlite3.Connection, path: Path) -> bool:
