@@ -1,8 +1,11 @@
 """A batch as its user sees it: what is made, what is left on the disk, and what the next run does."""
 
 import asyncio
+import contextlib
 import json
+import shutil
 import socket
+import sqlite3
 import types
 
 import pytest
@@ -20,6 +23,12 @@ from seedream_async.batch._contents import digest_of
 from seedream_async.emulator import Emulator
 
 MODEL = "doubao-seedream-3-0-t2i-250415"
+# What is in the file itself after this has another shape, and the journal begins anew.
+GROWTH = """
+CREATE TABLE IF NOT EXISTS more AS SELECT randomblob(50000) AS bytes;
+PRAGMA wal_checkpoint(RESTART);
+INSERT INTO more SELECT randomblob(50000);
+"""
 REFUSED = {"status": 400, "code": "InputTextSensitiveContentDetected", "message": "no"}
 
 
@@ -567,6 +576,23 @@ async def test_a_plan_sends_and_leaves_nothing(client, source, tmp_path, emulato
     assert plan.cost[0] > 0
     assert emulator.request_count == 1
     assert sorted(path.name for path in tmp_path.rglob("*")) == before
+
+
+async def test_a_plan_beside_a_run_is_of_one_moment(run, client, source, tmp_path, monkeypatch):
+    """A dry run while another process writes to the ledger does not take it for damaged."""
+    ledger = (await run([row(1), row(2)], limit=1)).ledger
+    options, copy = _batch.options_of(source, tmp_path / "out", client, {}), shutil.copyfile
+
+    def copy_slowly(path, target):
+        copy(path, target)
+        with contextlib.closing(sqlite3.connect(ledger)) as writer:
+            writer.executescript(GROWTH)
+
+    monkeypatch.setattr(shutil, "copyfile", copy_slowly)
+    async with Ledger.open(ledger):
+        plan = await _batch.plan_batch(options, client)
+
+    assert (plan.rows, plan.left) == (2, 1)
 
 
 async def test_progress_is_told_until_the_end(run):

@@ -25,6 +25,7 @@ from seedream_async._threads import in_thread, surely_in_thread
 
 from ._input import Input
 from ._ledger import Ledger
+from ._opening import copy_store
 from ._options import Options
 from ._planned import planned
 from ._results import BatchPlan, BatchProgress, BatchResult
@@ -62,7 +63,7 @@ async def plan_batch(options: Options, client: AsyncSeedream) -> BatchPlan:
     """What a run would do, as told by a copy of its ledger; nothing is sent, and nothing stays."""
     async with aside() as folder:
         copy = folder / LEDGER
-        await in_thread(_copy, options.ledger, copy)
+        await in_thread(copy_store, options.ledger, copy)
         async with opened(evolve(options, folder=folder), client, ledger=copy) as batch:
             surveyed = await batch.survey()
             options.template(list(surveyed.columns))
@@ -80,12 +81,6 @@ async def aside() -> AsyncIterator[Path]:
         yield Path(folder)
     finally:
         await surely_in_thread(partial(shutil.rmtree, folder, ignore_errors=True))
-
-
-def _copy(ledger: Path, copy: Path) -> None:
-    for suffix in ("", "-wal"):
-        with contextlib.suppress(FileNotFoundError):
-            shutil.copyfile(f"{ledger}{suffix}", f"{copy}{suffix}")
 
 
 async def run_batch(

@@ -7,6 +7,7 @@ Everything here blocks, and nothing was sent when it raises.
 from __future__ import annotations
 
 import contextlib
+import shutil
 from pathlib import Path
 
 from seedream_async import _files
@@ -27,6 +28,17 @@ def open_store(path: Path, now: float, *, readonly: bool = False, goes_on: bool 
     If the run *goes_on* that had it open, what was sent may still be answered.
     """
     return _for_reading(path) if readonly else _for_writing(path, now, goes_on=goes_on)
+
+
+def copy_store(path: Path, copy: Path) -> None:
+    """Copy the ledger at *path*, if there is one, as of one moment, whoever writes to it."""
+    if path.exists() and Path(f"{path}-shm").exists():  # it is open, or was when its process died
+        with _schema.translated(path):
+            _schema.back_up(path, copy)
+        return
+    for suffix in ("", "-wal"):
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copyfile(f"{path}{suffix}", f"{copy}{suffix}")
 
 
 def _for_reading(path: Path) -> Store:

@@ -90,6 +90,15 @@ def connect(path: Path, *, readonly: bool) -> sqlite3.Connection:
     return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
 
 
+def back_up(path: Path, copy: Path) -> None:
+    """Copy what is at *path* by way of SQLite, whose journal may begin anew meanwhile."""
+    with (
+        contextlib.closing(connect(path, readonly=True)) as source,
+        contextlib.closing(sqlite3.connect(copy)) as target,
+    ):
+        source.backup(target)
+
+
 def prepare(connection: sqlite3.Connection, path: Path, *, readonly: bool) -> None:
     """Check that it is a ledger of ours, or make it one."""
     with _one_view(connection):
