@@ -23,6 +23,8 @@ from seedream_async import (
 )
 from seedream_async.emulator._pictures import render
 
+from .raw_server import raw_server
+
 JPEG = render(64, 64, "jpeg", b"a test")
 HALF = len(JPEG) // 2
 
@@ -57,15 +59,14 @@ class Store:
     async def _serve(self, reader, writer):
         self.asked.append((await reader.readuntil(b"\r\n\r\n")).decode())
         writer.write(self.answers.pop(0))
-        writer.close()
 
     async def __aenter__(self):
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1")
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/k"
+        self._server = raw_server(self._serve)
+        self.url = f"http://127.0.0.1:{await self._server.__aenter__()}/k"
         return self
 
     async def __aexit__(self, *_):
-        self._server.close()
+        await self._server.__aexit__(None, None, None)
 
     @property
     def ranges(self):
