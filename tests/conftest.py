@@ -93,7 +93,7 @@ async def client(emulator):
 @pytest.fixture
 async def session():
     """Plain aiohttp, for what no client of ours would send."""
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as session:
         yield session
 
 

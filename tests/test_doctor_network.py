@@ -201,11 +201,12 @@ async def test_a_wrong_key_is_told(examine, emulator, at):
 
 async def test_a_dead_port_is_told(examine, at):
     """A port where nobody listens is named with its address."""
-    with socket.create_server(("127.0.0.1", 0)) as gone:
-        port = gone.getsockname()[1]
-    at(port)
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))  # nobody else listens there either
+        port = deaf.getsockname()[1]
+        at(port)
 
-    code, findings = await examine()
+        code, findings = await examine()
 
     assert code == 1
     assert states(findings) == failing("TCP")
@@ -342,10 +343,11 @@ async def test_a_certificate_for_another_host_is_told(examine, at, authority):
 
 async def test_names_that_cannot_be_had_are_left_out(at):
     """If a second look at a certificate fails, the trouble is told without its names."""
-    with socket.create_server(("127.0.0.1", 0)) as gone:
-        end = Endpoint("https://localhost/v1", "https", "localhost", gone.getsockname()[1])
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        end = Endpoint("https://localhost/v1", "https", "localhost", deaf.getsockname()[1])
 
-    assert await _probes.names_at("127.0.0.1", end, 3) == []
+        assert await _probes.names_at("127.0.0.1", end, 3) == []
 
 
 async def test_an_expired_certificate_is_told(examine, at, authority):

@@ -461,7 +461,7 @@ async def test_bills_whoever_hangs_up():
 
         await hang_up(writer)
 
-        await asyncio.wait_for(answered.wait(), 10)
+        await asyncio.wait_for(answered.wait(), 30)
         assert emulator.images_billed == 1
 
 

@@ -142,7 +142,7 @@ async def test_key(seedream_emulator, seedream_client):
 
 def test_nothing_is_left(suite):
     """After the tests neither a thread nor a connection is left, whoever closes the client."""
-    threads = threading.active_count()
+    threads = set(threading.enumerate())
 
     result = suite(
         """
@@ -183,7 +183,7 @@ async def test_never_begins(broken):
 
     result.assert_outcomes(passed=6, errors=1)
     result.stdout.fnmatch_lines(["ERROR*ZeroDivisionError*"])
-    assert threading.active_count() == threads
+    assert set(threading.enumerate()) <= threads
 
 
 async def test_a_loop_that_runs_elsewhere(emulator):
@@ -359,7 +359,7 @@ def test_the_plugin_costs_nothing_until_it_is_used(tmp_path):
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=120,
     )
 
     loaded = set(done.stdout.split("LOADED")[1].split())
