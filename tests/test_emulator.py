@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from datetime import UTC, datetime, timedelta
 
 import aiohttp
@@ -143,10 +144,12 @@ async def test_port_can_be_chosen(unused_port):
 
 
 @pytest.fixture
-async def unused_port():
-    """The port of an emulator that has gone."""
-    async with Emulator() as emulator:
-        return int(emulator.base_url.split(":")[2].removesuffix("/v1"))
+def unused_port():
+    """A port that nobody else is given meanwhile."""
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
 
 
 async def test_does_not_share_a_port(emulator):
