@@ -16,6 +16,7 @@ from seedream_async.emulator import Emulator
 NOW = datetime(2026, 7, 9, 13, 28, 17, tzinfo=UTC)
 BODY = {"model": "doubao-seedream-5-0-260128", "prompt": "a cat", "response_format": "b64_json"}
 SIDES = ["api", "store"]
+ONCE = RetryPolicy(attempts=1)
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ async def emulator():
 @pytest.fixture
 async def client(emulator):
     """A client that tries once."""
-    async with emulator.client(retry=RetryPolicy(attempts=1)) as client:
+    async with emulator.client(retry=ONCE) as client:
         yield client
 
 
@@ -162,13 +163,14 @@ async def test_does_not_share_a_port(emulator):
     assert [server.addresses for server in second._servers] == [[], []]
 
 
-async def test_stops(emulator, client):
+async def test_stops(unused_port):
     """After it is closed, once or twice, nothing answers."""
-    await emulator.aclose()
-    await emulator.aclose()
+    async with Emulator(port=unused_port) as emulator, emulator.client(retry=ONCE) as client:
+        await emulator.aclose()
+        await emulator.aclose()
 
-    with pytest.raises(seedream_async.APIConnectionError):
-        await client.generate("a cat")
+        with pytest.raises(seedream_async.APIConnectionError):
+            await client.generate("a cat")
 
 
 @pytest.mark.virtual_time

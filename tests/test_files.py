@@ -731,6 +731,7 @@ def test_only_files_are_swept(tmp_path):
 
 def test_a_folder_is_swept_once_a_day(tmp_path, monkeypatch):
     """A folder that is opened for every request is listed for the first only."""
+    monkeypatch.setattr(_partfile, "try_out", lambda _: 99_998.0 * DAY)
     scandir, listed = os.scandir, []
 
     def scan(folder):

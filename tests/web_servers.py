@@ -50,7 +50,7 @@ async def _uvicorn(client, answer):
 
     app = Starlette(
         routes=[Route("/{path:path}", handle, methods=METHODS)],
-        lifespan=starlette.lifespan(lambda: client, grace=20),
+        lifespan=starlette.lifespan(lambda: client, grace=60),
         exception_handlers={SeedreamError: starlette.error_response},
     )
     async with uvicorn_of(app) as port:
@@ -78,7 +78,7 @@ async def _aiohttp(client, answer):
         return await _given(answer, aiohttp_web, request)
 
     app = web.Application(middlewares=[aiohttp_web.error_middleware])
-    app.cleanup_ctx.append(aiohttp_web.cleanup_ctx(lambda: client, grace=20))
+    app.cleanup_ctx.append(aiohttp_web.cleanup_ctx(lambda: client, grace=60))
     for method in METHODS:
         app.router.add_route(method, "/{path:.*}", handle)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=30)
