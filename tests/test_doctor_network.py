@@ -22,6 +22,8 @@ from seedream_async._doctor import _command, _probes, _words
 from seedream_async._doctor._environment import Endpoint
 from seedream_async._doctor._findings import Finding
 
+from .raw_server import raw_server
+
 KEY = "sk-of-the-doctors-patient"
 NETWORK = ("DNS", "TCP", "TLS", "service", "clock", "access", "model")
 PAGE = b"<!doctype html><title>Welcome to the hotel</title>"
@@ -40,19 +42,15 @@ async def answering(answer, context=None, heard=None):
     """The port of a server that answers whatever it is asked, and has *heard*, with *answer*."""
 
     async def converse(reader, writer):
-        with contextlib.suppress(asyncio.IncompleteReadError):
-            request = await reader.readuntil(b"\r\n\r\n")
-            if heard is not None:
-                heard.append(request)
-            writer.write(answer)
-            await writer.drain()
+        request = await reader.readuntil(b"\r\n\r\n")
+        if heard is not None:
+            heard.append(request)
+        writer.write(answer)
+        await writer.drain()
         writer.transport.abort()
 
-    server = await asyncio.start_server(converse, "127.0.0.1", ssl=context)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
+    async with raw_server(converse, ssl=context) as port:
+        yield port
 
 
 @pytest.fixture
