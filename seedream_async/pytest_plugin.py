@@ -171,6 +171,15 @@ def _thread() -> Iterator[Callable[[Coroutine[Any, Any, _T]], _T]]:
     try:
         yield lambda coroutine: asyncio.run_coroutine_threadsafe(coroutine, loop).result()
     finally:
+        asyncio.run_coroutine_threadsafe(_end_all_others(), loop).result()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+
+
+async def _end_all_others() -> None:
+    """Cancel what an emulator left, such as a stalled answer: to destroy it would be logged."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)

@@ -4,7 +4,6 @@ import asyncio
 import inspect
 import math
 import os
-import threading
 from unittest import mock
 
 import aiohttp
@@ -14,7 +13,7 @@ from aiohttp.client_proto import ResponseHandler
 from blockbuster import blockbuster_ctx
 from hypothesis import HealthCheck, settings
 
-from seedream_async import AsyncSeedream, _batch_progress, _progress
+from seedream_async import AsyncSeedream, _batch_progress, _progress, pytest_plugin
 from seedream_async.emulator import Emulator
 
 from .clocks import SocketLoop
@@ -69,18 +68,13 @@ async def emulator():
 @pytest.fixture
 def server(monkeypatch):
     """An emulator in a thread of its own, which the environment leads to."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
     emulator = Emulator()
-    asyncio.run_coroutine_threadsafe(emulator.__aenter__(), loop).result()
-    monkeypatch.setenv("COMETAPI_KEY", emulator.api_key)
-    monkeypatch.setenv("COMETAPI_BASE_URL", emulator.base_url)
-    yield emulator
-    asyncio.run_coroutine_threadsafe(emulator.aclose(), loop).result()
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
+    with pytest_plugin._thread() as run:
+        run(emulator.__aenter__())
+        monkeypatch.setenv("COMETAPI_KEY", emulator.api_key)
+        monkeypatch.setenv("COMETAPI_BASE_URL", emulator.base_url)
+        yield emulator
+        run(emulator.aclose())
 
 
 @pytest.fixture
@@ -93,7 +87,7 @@ async def client(emulator):
 @pytest.fixture
 async def session():
     """Plain aiohttp, for what no client of ours would send."""
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as session:
         yield session
 
 

@@ -173,11 +173,11 @@ async def serving(replies: Iterable[Reply], at: At) -> AsyncIterator[FaultServer
             case "no such host":
                 server.url = "http://no-such-host.invalid/v1"
             case "refused" | "full":
-                listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+                listener = stack.enter_context(socket.socket())
+                listener.bind(("127.0.0.1", 0))
                 server.url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
-                if at == "refused":
-                    listener.close()
-                else:
+                if at == "full":
+                    listener.listen(0)
                     _fill(listener, stack)
         yield server
 

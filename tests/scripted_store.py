@@ -64,6 +64,6 @@ class Store:
         for writer in [*self._writers]:
             writer.transport.abort()
         self.go.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while self.open:
                 await asyncio.sleep(0)

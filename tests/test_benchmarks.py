@@ -165,10 +165,10 @@ def test_memory_that_was_given_back_counts():
     run = Run(options={}, server={})
 
     with run.measured():
-        assert bytearray(b"x") * 30_000_000
+        assert bytearray(b"x") * 40_000_000  # more than the allocator keeps
     figures = run.takes[0].figures
 
-    assert 29 < figures["growth"] < 40
+    assert 39 < figures["growth"] < 50
     assert figures["peak"] > figures["growth"]
     assert figures["lag"] is None
     assert figures["server"] is None
@@ -429,7 +429,7 @@ def test_a_contest(tmp_path):
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
     (result,) = json.loads(report_file.read_text())["contests"]
 

@@ -22,6 +22,8 @@ from seedream_async._doctor import _command, _probes, _words
 from seedream_async._doctor._environment import Endpoint
 from seedream_async._doctor._findings import Finding
 
+from .raw_server import raw_server
+
 KEY = "sk-of-the-doctors-patient"
 NETWORK = ("DNS", "TCP", "TLS", "service", "clock", "access", "model")
 PAGE = b"<!doctype html><title>Welcome to the hotel</title>"
@@ -40,19 +42,15 @@ async def answering(answer, context=None, heard=None):
     """The port of a server that answers whatever it is asked, and has *heard*, with *answer*."""
 
     async def converse(reader, writer):
-        with contextlib.suppress(asyncio.IncompleteReadError):
-            request = await reader.readuntil(b"\r\n\r\n")
-            if heard is not None:
-                heard.append(request)
-            writer.write(answer)
-            await writer.drain()
+        request = await reader.readuntil(b"\r\n\r\n")
+        if heard is not None:
+            heard.append(request)
+        writer.write(answer)
+        await writer.drain()
         writer.transport.abort()
 
-    server = await asyncio.start_server(converse, "127.0.0.1", ssl=context)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
+    async with raw_server(converse, ssl=context) as port:
+        yield port
 
 
 @pytest.fixture
@@ -67,14 +65,18 @@ def at(monkeypatch):
 
 
 def options_of(arguments):
-    given = ["doctor", "--json", "--timeout", "30", *map(str, arguments)]
-    return cli._parser().parse_args(given)
+    return cli._parser().parse_args(["doctor", "--json", "--timeout", "60", *map(str, arguments)])
+
+
+@pytest.fixture(autouse=True)
+def no_name_is_slow(monkeypatch):
+    """A machine that is busy is no resolver that is slow."""
+    monkeypatch.setattr(_words, "_SLOW", math.inf)
 
 
 @pytest.fixture
 def examine(capsys, monkeypatch):
     """Run the command, and give its exit code and its findings by their checks."""
-    monkeypatch.setattr(_words, "_SLOW", math.inf)  # as this machine may be busy
 
     async def examine(*arguments):
         code = await _doctor.run(await asyncio.to_thread(options_of, arguments))
@@ -204,9 +206,9 @@ async def test_a_wrong_key_is_told(examine, emulator, at):
 
 async def test_a_dead_port_is_told(examine, at):
     """A port where nobody listens is named with its address."""
-    with socket.socket() as gone:  # bound: nobody listens there, and nobody else begins to
-        gone.bind(("127.0.0.1", 0))
-        port = gone.getsockname()[1]
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))  # nobody listens, and nobody else begins to
+        port = deaf.getsockname()[1]
         at(port)
 
         code, findings = await examine()
@@ -346,9 +348,9 @@ async def test_a_certificate_for_another_host_is_told(examine, at, authority):
 
 async def test_names_that_cannot_be_had_are_left_out(at):
     """If a second look at a certificate fails, the trouble is told without its names."""
-    with socket.socket() as gone:  # bound: nobody listens there, and nobody else begins to
-        gone.bind(("127.0.0.1", 0))
-        end = Endpoint("https://localhost/v1", "https", "localhost", gone.getsockname()[1])
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        end = Endpoint("https://localhost/v1", "https", "localhost", deaf.getsockname()[1])
 
         assert await _probes.names_at("127.0.0.1", end, 30) == []
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from datetime import UTC, datetime, timedelta
 
 import aiohttp
@@ -15,6 +16,7 @@ from seedream_async.emulator import Emulator
 NOW = datetime(2026, 7, 9, 13, 28, 17, tzinfo=UTC)
 BODY = {"model": "doubao-seedream-5-0-260128", "prompt": "a cat", "response_format": "b64_json"}
 SIDES = ["api", "store"]
+ONCE = RetryPolicy(attempts=1)
 
 
 @pytest.fixture
@@ -26,7 +28,7 @@ async def emulator():
 @pytest.fixture
 async def client(emulator):
     """A client that tries once."""
-    async with emulator.client(retry=RetryPolicy(attempts=1)) as client:
+    async with emulator.client(retry=ONCE) as client:
         yield client
 
 
@@ -143,10 +145,12 @@ async def test_port_can_be_chosen(unused_port):
 
 
 @pytest.fixture
-async def unused_port():
-    """The port of an emulator that has gone."""
-    async with Emulator() as emulator:
-        return int(emulator.base_url.split(":")[2].removesuffix("/v1"))
+def unused_port():
+    """A port that nobody else is given meanwhile."""
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
 
 
 async def test_does_not_share_a_port(emulator):
@@ -159,13 +163,14 @@ async def test_does_not_share_a_port(emulator):
     assert [server.addresses for server in second._servers] == [[], []]
 
 
-async def test_stops(emulator, client):
+async def test_stops(unused_port):
     """After it is closed, once or twice, nothing answers."""
-    await emulator.aclose()
-    await emulator.aclose()
+    async with Emulator(port=unused_port) as emulator, emulator.client(retry=ONCE) as client:
+        await emulator.aclose()
+        await emulator.aclose()
 
-    with pytest.raises(seedream_async.APIConnectionError):
-        await client.generate("a cat")
+        with pytest.raises(seedream_async.APIConnectionError):
+            await client.generate("a cat")
 
 
 @pytest.mark.virtual_time
@@ -461,7 +466,7 @@ async def test_bills_whoever_hangs_up():
 
         await hang_up(writer)
 
-        await asyncio.wait_for(answered.wait(), 10)
+        await asyncio.wait_for(answered.wait(), 30)
         assert emulator.images_billed == 1
 
 

@@ -367,6 +367,6 @@ async def test_bills_whoever_leaves(slow, session):
         async with post_to(emulator, session) as response:
             await response.content.readline()
             response.close()
-        await asyncio.wait_for(over.wait(), 10)
+        await asyncio.wait_for(over.wait(), 30)
 
         assert emulator.images_billed == 2

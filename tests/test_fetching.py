@@ -16,15 +16,17 @@ from seedream_async import (
     LinkDeniedError,
     RetryPolicy,
     _crc64,
-    _fetching,
     _links,
     _settings,
     _sockets,
 )
 from seedream_async.emulator._pictures import render
 
+from .raw_server import raw_server
+
 JPEG = render(64, 64, "jpeg", b"a test")
 HALF = len(JPEG) // 2
+LONG = JPEG[:2] + (b"\xff\xfe\xff\xff" + bytes(0xFFFD)) * 2 + JPEG[2:]
 
 
 def head(status, length, *headers):
@@ -57,15 +59,14 @@ class Store:
     async def _serve(self, reader, writer):
         self.asked.append((await reader.readuntil(b"\r\n\r\n")).decode())
         writer.write(self.answers.pop(0))
-        writer.close()
 
     async def __aenter__(self):
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1")
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/k"
+        self._server = raw_server(self._serve)
+        self.url = f"http://127.0.0.1:{await self._server.__aenter__()}/k"
         return self
 
     async def __aexit__(self, *_):
-        self._server.close()
+        await self._server.__aexit__(None, None, None)
 
     @property
     def ranges(self):
@@ -184,24 +185,38 @@ async def test_other_bytes_than_the_store_sent_are_fetched_again(tmp_path):
     assert len(store.asked) == 2
 
 
-async def test_a_drip_ends(tmp_path, monkeypatch):
-    """A store that sends too little for too long is left."""
-    monkeypatch.setattr(_fetching, "_PATIENCE", 0.0)
-    monkeypatch.setattr(_fetching, "_SLOWEST", 10**12)
+@contextlib.asynccontextmanager
+async def dripping(each, burst=0):
+    """A store that sends a long image: a *burst* of bytes at once, then *each* second so many."""
 
-    async with Store(whole()) as store:
-        with pytest.raises(IncompleteDownloadError, match="bytes came in 0 s"):
+    async def serve(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(head("200 OK", len(LONG)) + LONG[:burst])
+        for at in range(burst, len(LONG), each):
+            writer.write(LONG[at : at + each])
+            await writer.drain()
+            await asyncio.sleep(1)
+
+    async with raw_server(serve) as port:
+        yield SimpleNamespace(url=f"http://127.0.0.1:{port}/k")
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("burst", [0, 65_000], ids=["from the start", "after a burst"])
+async def test_a_drip_ends(tmp_path, burst):
+    """A store that sends too little for too long is left: each stretch of time counts by itself."""
+    async with dripping(900, burst) as store:
+        with pytest.raises(IncompleteDownloadError, match=r"only \d+ bytes came in 30 s"):
             await download(store, tmp_path, attempts=1)
 
 
-async def test_a_steady_stream_goes_on(tmp_path, monkeypatch):
-    """Each stretch of time is judged by itself."""
-    monkeypatch.setattr(_fetching, "_PATIENCE", 0.0)
-
-    async with Store(whole()) as store:
+@pytest.mark.virtual_time
+async def test_a_steady_stream_goes_on(tmp_path):
+    """However long it takes, a store that sends enough is listened to."""
+    async with dripping(1100) as store:
         saved = await download(store, tmp_path, attempts=1)
 
-    assert saved.bytes == len(JPEG)
+    assert saved.bytes == len(LONG)
 
 
 async def test_every_request_counts(tmp_path):

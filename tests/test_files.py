@@ -425,11 +425,11 @@ async def test_cancelled_thread_is_awaited():
 
     def work():
         started.set()
-        go.wait(10)
+        go.wait(30)
         done.append(True)
 
     task = asyncio.create_task(_threads.in_thread(work))
-    await asyncio.to_thread(started.wait, 10)
+    await asyncio.to_thread(started.wait, 30)
     task.cancel()
     asyncio.get_running_loop().call_soon(go.set)
     with pytest.raises(asyncio.CancelledError):
@@ -444,12 +444,12 @@ async def test_a_thread_is_awaited_however_often_it_is_cancelled():
 
     def work():
         started.set()
-        go.wait(10)
+        go.wait(30)
         done.append(True)
         raise LookupError
 
     task = asyncio.create_task(_threads.in_thread(work))
-    await asyncio.to_thread(started.wait, 10)
+    await asyncio.to_thread(started.wait, 30)
     for _ in range(3):
         task.cancel()
         await asyncio.sleep(0)
@@ -466,11 +466,11 @@ async def test_a_loop_that_ends_waits_for_its_threads():
 
     def work():
         started.set()
-        go.wait(10)
+        go.wait(30)
         done.append(True)
 
     task = asyncio.create_task(_threads.in_thread(work))
-    await asyncio.to_thread(started.wait, 10)
+    await asyncio.to_thread(started.wait, 30)
     for other in asyncio.all_tasks() - {asyncio.current_task()}:
         other.cancel()
     asyncio.get_running_loop().call_soon(go.set)
@@ -502,7 +502,7 @@ async def test_what_waits_for_a_thread_is_never_begun(monkeypatch, cancellations
 
     for _ in range(cancellations):
         task.cancel()
-    await asyncio.wait([task], timeout=10)
+    await asyncio.wait([task], timeout=30)
     left_at_once = task.cancelled()
     ((future, waiting),) = queue.waiting
     with contextlib.suppress(asyncio.CancelledError):
@@ -731,6 +731,7 @@ def test_only_files_are_swept(tmp_path):
 
 def test_a_folder_is_swept_once_a_day(tmp_path, monkeypatch):
     """A folder that is opened for every request is listed for the first only."""
+    monkeypatch.setattr(_partfile, "try_out", lambda _: 99_998.0 * DAY)
     scandir, listed = os.scandir, []
 
     def scan(folder):

@@ -21,6 +21,8 @@ from seedream_async import (
 )
 from seedream_async.emulator._pictures import render
 
+from .raw_server import raw_server
+
 JPEG = render(64, 64, "jpeg", b"a test")
 LONG = JPEG[:2] + (b"\xff\xfe\xff\xff" + bytes(0xFFFD)) * 40 + JPEG[2:]
 
@@ -52,22 +54,21 @@ class Store:
             writer.write(answer)
             if answer.endswith(b"\xff\xd9"):  # an image: kept open until the client lets go of it
                 await reader.read()
-        writer.close()
         async with self._idle:
             self.open -= 1
             self._idle.notify_all()
 
     async def all_closed(self):
-        async with self._idle, asyncio.timeout(10):
+        async with self._idle, asyncio.timeout(30):
             await self._idle.wait_for(lambda: not self.open)
 
     async def __aenter__(self):
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1")
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/k"
+        self._server = raw_server(self._serve)
+        self.url = f"http://127.0.0.1:{await self._server.__aenter__()}/k"
         return self
 
     async def __aexit__(self, *_):
-        self._server.close()
+        await self._server.__aexit__(None, None, None)
 
 
 @contextlib.asynccontextmanager

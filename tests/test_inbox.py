@@ -35,6 +35,8 @@ from seedream_async import (
 from seedream_async._http import MOST_OF_ANSWER, Answer, Asked
 from seedream_async.emulator._pictures import render
 
+from .raw_server import raw_server
+
 SMALL = render(64, 64, "jpeg", b"a test")
 LARGE = SMALL[:2] + (b"\xff\xfe\xff\xff" + bytes(0xFFFD)) * 12 + SMALL[2:]  # of several pieces
 RESEND = RetryPolicy(resend_unknown=True, wait_initial=0)
@@ -75,15 +77,14 @@ class Api:
             if self.asked == 2:
                 self.asked_twice.set()
             writer.write(self.answers.pop(0))
-        writer.close()
 
     async def __aenter__(self):
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1")
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/v1"
+        self._server = raw_server(self._serve)
+        self.url = f"http://127.0.0.1:{await self._server.__aenter__()}/v1"
         return self
 
     async def __aexit__(self, *_):
-        self._server.close()
+        await self._server.__aexit__(None, None, None)
 
 
 async def generate(save_to, *answers, prompt="a cat", retry=None, **options):
@@ -265,7 +266,7 @@ async def test_left_while_the_disk_works(tmp_path, monkeypatch, refused):
         writes.append(pieces)
         if len(writes) == 1 + refused:
             began.set()
-            assert released.wait(5)
+            assert released.wait(30)
 
     def finish(self):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -278,7 +279,7 @@ async def test_left_while_the_disk_works(tmp_path, monkeypatch, refused):
         client.generate_many(["a cat"], save_to=tmp_path) as results,
     ):
         waiting = asyncio.create_task(anext(aiter(results)))
-        await asyncio.to_thread(began.wait, 5)
+        await asyncio.to_thread(began.wait, 30)
         waiting.cancel()
         await asyncio.sleep(0)
         released.set()
@@ -298,7 +299,7 @@ async def test_left_when_one_of_a_group_is_saved(tmp_path, monkeypatch):
         finished.append(self)
         if len(finished) == 2:
             began.set()
-            assert released.wait(5)
+            assert released.wait(30)
         real(self)
 
     monkeypatch.setattr(_partfile.PartFile, "finish", finish)
@@ -309,7 +310,7 @@ async def test_left_when_one_of_a_group_is_saved(tmp_path, monkeypatch):
         client.generate_many(["a cat"], save_to=tmp_path) as results,
     ):
         waiting = asyncio.create_task(anext(aiter(results)))
-        await asyncio.to_thread(began.wait, 5)
+        await asyncio.to_thread(began.wait, 30)
         waiting.cancel()
         while not all(saver.cancelling() for saver in results._savers):
             await asyncio.sleep(0)
@@ -661,7 +662,7 @@ async def test_publishing_holds_no_slot(tmp_path, monkeypatch):
     real = _partfile.PartFile.finish
 
     def finish(self):
-        assert sent.wait(10)
+        assert sent.wait(30)
         real(self)
 
     monkeypatch.setattr(_partfile.PartFile, "finish", finish)
@@ -681,7 +682,7 @@ async def test_publishing_holds_no_place_of_a_fan_out(tmp_path, monkeypatch):
     real = _partfile.PartFile.finish
 
     def finish(self):
-        assert api.asked_twice.wait(10)
+        assert api.asked_twice.wait(30)
         real(self)
 
     monkeypatch.setattr(_partfile.PartFile, "finish", finish)

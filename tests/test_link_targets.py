@@ -13,6 +13,8 @@ from seedream_async._link_transport import LinkTransport, exact_url
 from seedream_async._sessions import Lifetime
 from seedream_async._timeout import Bounds
 
+from .raw_server import raw_server
+
 HEX = "b87788cb98d1a5a91a046d20eb212ffc22cf7cd4c1d4e9bd2d15a989afb97d2f"
 TOS = (
     "/doubao-seedream-5-0/02176.._0.jpeg?X-Tos-Algorithm=TOS4-HMAC-SHA256"
@@ -239,21 +241,18 @@ async def store():
     received, locations = [], []
 
     async def serve(reader, writer):
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            while head := await reader.readuntil(b"\r\n\r\n"):
-                received.append(head.partition(b"\r\n")[0])
-                moved = b"302 Found\r\nLocation: " + locations.pop(0) if locations else b"200 OK"
-                writer.write(b"HTTP/1.1 " + moved + b"\r\nContent-Length: 0\r\n\r\n")
-        writer.close()
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            received.append(head.partition(b"\r\n")[0])
+            moved = b"302 Found\r\nLocation: " + locations.pop(0) if locations else b"200 OK"
+            writer.write(b"HTTP/1.1 " + moved + b"\r\nContent-Length: 0\r\n\r\n")
 
-    server = await asyncio.start_server(serve, "127.0.0.1", limit=2**20)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", received, locations
+    async with raw_server(serve, limit=2**20) as port:
+        yield f"http://127.0.0.1:{port}", received, locations
 
 
 @contextlib.asynccontextmanager
 async def links():
-    transport = LinkTransport(Bounds(connect=5, read=5), Lifetime())
+    transport = LinkTransport(Bounds(connect=30, read=30), Lifetime())
     try:
         yield transport
     finally:

@@ -150,7 +150,7 @@ def modules_loaded_by(code):
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=300,
     )
     return set(done.stderr.split())
 

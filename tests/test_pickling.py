@@ -148,7 +148,7 @@ def test_errors_pass_from_process_to_process(kind, pool):
     )
 
     with pytest.raises(kind) as excinfo:
-        future.result(timeout=60)
+        future.result(timeout=300)
 
     check_same(error, excinfo.value)
 
@@ -225,7 +225,7 @@ def test_nothing_secret_passes_between_processes(order, pool, server, tmp_path):
     future = pool.submit(exec, code + IN_CHILD, {**names, "key": KEY})
 
     with pytest.raises(SeedreamError) as excinfo:
-        future.result(timeout=60)
+        future.result(timeout=300)
 
     text = str(excinfo.value.__cause__) + repr(excinfo.value)
     assert "Traceback" in text
@@ -278,7 +278,7 @@ async def test_an_error_tells_its_attempts_elsewhere(emulator):
 )
 def test_values_survive_pickling(value, pool):
     """Values are equal afterwards, also after a trip through another process."""
-    there = pool.submit(copy.copy, value).result(timeout=60)
+    there = pool.submit(copy.copy, value).result(timeout=300)
 
     assert piped(value) == value
     assert there == value

@@ -80,7 +80,7 @@ def test_scripts_run(block, server, tmp_path):
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
 
     assert done.stderr == ""
@@ -175,7 +175,7 @@ def test_tests_pass(block, tmp_path):
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
     )
 
     assert done.returncode == 0, done.stdout

@@ -1,6 +1,7 @@
 """Connections: used again where it is safe, never after a pause, never when the far side left."""
 
 import asyncio
+import select
 import socket
 import ssl
 
@@ -127,6 +128,12 @@ async def patient(service, monkeypatch):
         yield client
 
 
+def wait_for_news(session):
+    """Return when what the far side did is at the one idle connection of *session*, unread."""
+    [[(protocol, _)]] = session.connector._conns.values()
+    assert select.select([protocol.transport.get_extra_info("socket")], [], [], 30)[0]
+
+
 async def test_no_connection_is_used_again_before_the_service_is_known(service):
     """Until a service has left an idle connection open, each call has a connection of its own."""
     async with AsyncSeedream() as client:
@@ -246,6 +253,7 @@ async def test_an_end_that_nobody_has_read_yet(service, clock, patient):
     clock.now += 1.001
     await patient.generate("a cat")
     service.accepted[0].transport.get_extra_info("socket").shutdown(socket.SHUT_WR)
+    wait_for_news(patient._api._own.get())
 
     await patient.generate("a dog")
 
@@ -258,6 +266,7 @@ async def test_an_end_where_sockets_cannot_be_asked(service, clock, patient, mon
     clock.now += 1.001
     await patient.generate("a cat")
     service.accepted[0].transport.get_extra_info("socket").shutdown(socket.SHUT_WR)
+    wait_for_news(patient._api._own.get())
 
     await patient.generate("a dog")
 
@@ -270,6 +279,7 @@ async def test_something_unasked_on_an_idle_connection(service):
         await client.generate("a cat")
         stray = ANSWER.replace(b"0.jpeg", b"9.jpeg")
         service.accepted[0].transport.write(stray)
+        wait_for_news(lent)
 
         with pytest.raises(APIConnectionError, match="which was not sent") as excinfo:
             await client.generate("a dog")

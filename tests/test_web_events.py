@@ -295,6 +295,7 @@ async def test_data_of_ones_own(framework, session, emulator, caplog):
     assert emulator.images_billed == 4
 
 
+@pytest.mark.virtual_time
 @pytest.mark.parametrize("moment", ["at once", "after an image"])
 @pytest.mark.parametrize("kind", ["fan-out", "stream"])
 async def test_leaving_cancels(kind, moment, framework, tmp_path):
@@ -425,7 +426,7 @@ async def test_a_client_that_is_closed_amidst(framework, session, emulator):
         getting = asyncio.create_task(got(session, service))
         await until(lambda: emulator.request_count)
         await client.aclose()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             _, events = await getting
 
     ((name, data),) = events
@@ -445,7 +446,7 @@ async def test_a_source_that_is_cancelled(when_left, framework, session, client)
             pass
 
     async with serving(framework, client, relaying(lambda _: Cancelled(), when_left)) as service:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             _, events = await got(session, service)
 
     assert [name for name, _ in events] == ["end"]

@@ -276,16 +276,16 @@ async def test_a_handler_that_is_cancelled(emulator):
         await starlette.attend(request, client, endless(), when_left=when_left)
 
     async def endless():
+        begun.append(True)
         try:
             await asyncio.Event().wait()
         finally:
             ended.append(True)
 
-    ended = []
+    begun, ended = [], []
     client = emulator.client()
     handlers = [asyncio.create_task(handle(it)) for it in ("cancel", "finish_and_store")]
-    for _ in range(9):
-        await asyncio.sleep(0)
+    await until(lambda: len(begun) == 2)
 
     for handler in handlers:
         handler.cancel()
@@ -313,13 +313,16 @@ async def test_who_cannot_be_asked_has_not_left(emulator, caplog):
 async def test_a_client_that_is_closed_amidst(emulator):
     """Who waits for work that the end of the client cancelled is told so."""
     request = SimpleNamespace(receive=asyncio.Event().wait)
-    client = emulator.client()
-    work = asyncio.Event().wait()
+    client, begun = emulator.client(), asyncio.Event()
+
+    async def endless():
+        begun.set()
+        await asyncio.Event().wait()
+
     waiting = asyncio.create_task(
-        starlette.attend(request, client, work, when_left="finish_and_store")
+        starlette.attend(request, client, endless(), when_left="finish_and_store")
     )
-    for _ in range(9):
-        await asyncio.sleep(0)
+    await begun.wait()
 
     await client.aclose()
 

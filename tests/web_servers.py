@@ -50,7 +50,7 @@ async def _uvicorn(client, answer):
 
     app = Starlette(
         routes=[Route("/{path:path}", handle, methods=METHODS)],
-        lifespan=starlette.lifespan(lambda: client, grace=20),
+        lifespan=starlette.lifespan(lambda: client, grace=60),
         exception_handlers={SeedreamError: starlette.error_response},
     )
     async with uvicorn_of(app) as port:
@@ -78,10 +78,10 @@ async def _aiohttp(client, answer):
         return await _given(answer, aiohttp_web, request)
 
     app = web.Application(middlewares=[aiohttp_web.error_middleware])
-    app.cleanup_ctx.append(aiohttp_web.cleanup_ctx(lambda: client, grace=20))
+    app.cleanup_ctx.append(aiohttp_web.cleanup_ctx(lambda: client, grace=60))
     for method in METHODS:
         app.router.add_route(method, "/{path:.*}", handle)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=5)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=30)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -116,7 +116,7 @@ async def browsing(port, *headers, method="GET", window=None):
 
 async def until(condition):
     """Wait until *condition* holds."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.005)
 

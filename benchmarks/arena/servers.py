@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import shutil
+import socket
 import ssl
 import subprocess
 import tempfile
@@ -232,8 +233,11 @@ async def nginx(root: str, *, tls: bool = False, locations: str = "") -> AsyncIt
     """nginx with one worker: the files of *root*, and *locations* in its own language."""
     path = nginx_path()
     assert path  # noqa: S101
-    port = free_port()
-    with certified(tls) as certificates, tempfile.TemporaryDirectory(prefix="arena-nginx-") as work:
+    with (
+        reserved_port() as port,
+        certified(tls) as certificates,
+        tempfile.TemporaryDirectory(prefix="arena-nginx-") as work,
+    ):
         configuration = configured(work, root, port, certificates, locations)
         process = await asyncio.create_subprocess_exec(
             path, "-c", configuration, "-p", work, "-e", "stderr", stdout=subprocess.DEVNULL
@@ -246,17 +250,18 @@ async def nginx(root: str, *, tls: bool = False, locations: str = "") -> AsyncIt
             await process.wait()
 
 
-def free_port() -> int:
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-        return port
+@contextlib.contextmanager
+def reserved_port() -> Iterator[int]:
+    """A port that nobody else is given; who reuses addresses, as nginx does, may listen on it."""
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
 
 
 async def _answering(port: int) -> None:
     """Wait until something is said or the connection closed: then there is a worker to count."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             with contextlib.suppress(OSError):
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -13,6 +13,7 @@ import re
 
 import aiohttp
 
+BLANK = "about:blank"
 FLAGS = (
     "--headless",
     "--no-sandbox",  # CI may be root, whom Chromium gives no sandbox
@@ -32,7 +33,7 @@ KEYS |= {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
 async def chromium(path, folder):
     """A Chromium at *path* with its profile in *folder*; gives a function that opens a page."""
     process = await asyncio.create_subprocess_exec(
-        path, *FLAGS, f"--user-data-dir={folder}", "about:blank", stderr=asyncio.subprocess.PIPE
+        path, *FLAGS, f"--user-data-dir={folder}", BLANK, stderr=asyncio.subprocess.PIPE
     )
     try:
         address = await asyncio.wait_for(_address_of(process), 60)
@@ -80,7 +81,7 @@ class Connection:
 
     async def open(self, url, **options):
         """A page that has loaded *url*."""
-        target = await self.send("Target.createTarget", url="about:blank")
+        target = await self.send("Target.createTarget", url=BLANK)
         attached = await self.send(
             "Target.attachToTarget", targetId=target["targetId"], flatten=True
         )
@@ -110,6 +111,7 @@ class Page:
     def __init__(self, connection, session):
         self._connection = connection
         self._session = session
+        self._navigated = False
         self._loaded = asyncio.Event()
         self.complaints = []
         self.requests = []
@@ -119,7 +121,9 @@ class Page:
 
     def hear(self, method, params):
         match method:
-            case "Page.loadEventFired":
+            case "Page.frameNavigated" if params["frame"]["url"] != BLANK:
+                self._navigated = True
+            case "Page.loadEventFired" if self._navigated:  # else it is that of the blank page
                 self._loaded.set()
             case "Network.requestWillBeSent":
                 self.requests.append(params["request"]["url"])

@@ -39,7 +39,7 @@ def put_and_sign(python, url):
         env=environment(),
         text=True,
         check=True,
-        timeout=60,
+        timeout=300,
     )
     return json.loads(done.stdout)
 

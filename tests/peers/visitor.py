@@ -51,6 +51,7 @@ class Scene:
 
     async def is_left_with(self, billed):
         """What was begun ends, leaves no task and no connection, and so many images are stored."""
+        await until(lambda: self.emulator.images_billed >= billed)
         await until(lambda: not tasks() and not connections_to(self.emulator))
         stored = [path for path in Path("images").iterdir() if path.suffix == ".jpeg"]
         assert self.emulator.images_billed == billed, self.emulator.images_billed
@@ -66,7 +67,8 @@ def connections_to(emulator):
 
 async def shows_each_as_it_arrives(scene):
     """The first images are there while the others are still being made."""
-    scene.emulator.fail_next(status=503, retry_after=1.5)  # free, and then made
+    # Free, and then made: later than any machine needs to show three.
+    scene.emulator.fail_next(status=503, retry_after=10)
     page = await scene.page()
     before = scene.emulator.images_billed
 
@@ -99,7 +101,7 @@ async def says_what_failed(scene):
 
 async def keeps_what_a_reload_left(scene):
     """A reload midway pays for nothing twice, and loses nothing."""
-    scene.emulator.fail_next(status=503, retry_after=1)
+    scene.emulator.fail_next(status=503, retry_after=10)
     page = await scene.page()
     billed = scene.emulator.images_billed
     stored = await scene.is_left_with(billed)
