@@ -237,6 +237,7 @@ async def test_a_stream_that_takes_too_long(emulator):
     assert len(left.value.response.images) == 1
 
 
+@pytest.mark.virtual_time
 async def test_a_fan_out_ends(tmp_path):
     """What is in flight is saved; nothing more is pulled, sent or lost."""
 

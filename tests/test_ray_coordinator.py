@@ -14,6 +14,8 @@ from seedream_async.ray._proxy import RemoteLedger, SharedLimiter
 
 from .ray_values import Desk, GoneError
 
+pytestmark = pytest.mark.virtual_time
+
 PLANS = [Plan(bytes([number]) * 12, number, f"r{number}") for number in range(1, 4)]
 LINK = Link(url="https://images.example/1.jpeg?X-Signature=1", expires=4e9)
 FILE = File(path="r1.jpeg", bytes=10, digest=b"1" * 16, width=8, height=8)
