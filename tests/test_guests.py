@@ -41,7 +41,7 @@ class Ended:
 
 
 async def arrived(emulator, count=1):
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while emulator.request_count < count:
             await asyncio.sleep(0)
 
@@ -138,7 +138,7 @@ async def test_a_refused_call_is_not_sent_again(emulator):
     task = asyncio.create_task(client.generate("a cat"))
     await scheduled.wait()
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         await client.aclose(grace=50)
 
     with pytest.raises(ClientClosingError) as left:
@@ -289,7 +289,7 @@ async def test_who_closes_does_not_wait_for_itself(emulator):
     client = emulator.client()
     response = await client.generate("a cat")
 
-    async with asyncio.timeout(10), client.open(response.images[0]):
+    async with asyncio.timeout(30), client.open(response.images[0]):
         await client.aclose(grace=60)
 
     with pytest.raises(RuntimeError, match="closed"):
@@ -333,7 +333,7 @@ async def test_what_is_kept_does_not_outlive_its_client(grace, emulator):
     task = client.keep(endless())
     await asyncio.sleep(0)
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await client.aclose(grace=grace)
 
     assert task.cancelled()
@@ -344,7 +344,7 @@ async def test_a_task_that_is_kept_may_close(emulator):
     """A task that closes its own client is not waited for, and not cancelled."""
     client = emulator.client()
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await client.keep(client.aclose(grace=60))
 
     with pytest.raises(RuntimeError, match="closed"):
@@ -367,7 +367,7 @@ async def test_an_unused_client_is_closed_at_once():
     """Where nobody was inside, there is nothing to wait for."""
     client = AsyncSeedream(api_key="k")
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await client.aclose(grace=60)
 
     with pytest.raises(RuntimeError, match="closed"):
@@ -497,7 +497,7 @@ async def test_a_block_that_nobody_can_leave(when, emulator):
             await gone.wait()
 
     task = asyncio.create_task(enter())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         if when == "before":
             gone.set()
             await task
@@ -531,7 +531,7 @@ async def test_who_comes_back_while_all_leave():
     async with Store(*[[head("200 OK", 9), b"an image."]] * 9) as store:
         client = AsyncSeedream(api_key="k")
         task = asyncio.create_task(stay())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not store.asked:
                 await asyncio.sleep(0)
 

@@ -265,7 +265,7 @@ async def test_left_while_the_disk_works(tmp_path, monkeypatch, refused):
         writes.append(pieces)
         if len(writes) == 1 + refused:
             began.set()
-            assert released.wait(5)
+            assert released.wait(30)
 
     def finish(self):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -278,7 +278,7 @@ async def test_left_while_the_disk_works(tmp_path, monkeypatch, refused):
         client.generate_many(["a cat"], save_to=tmp_path) as results,
     ):
         waiting = asyncio.create_task(anext(aiter(results)))
-        await asyncio.to_thread(began.wait, 5)
+        await asyncio.to_thread(began.wait, 30)
         waiting.cancel()
         await asyncio.sleep(0)
         released.set()
@@ -298,7 +298,7 @@ async def test_left_when_one_of_a_group_is_saved(tmp_path, monkeypatch):
         finished.append(self)
         if len(finished) == 2:
             began.set()
-            assert released.wait(5)
+            assert released.wait(30)
         real(self)
 
     monkeypatch.setattr(_partfile.PartFile, "finish", finish)
@@ -309,7 +309,7 @@ async def test_left_when_one_of_a_group_is_saved(tmp_path, monkeypatch):
         client.generate_many(["a cat"], save_to=tmp_path) as results,
     ):
         waiting = asyncio.create_task(anext(aiter(results)))
-        await asyncio.to_thread(began.wait, 5)
+        await asyncio.to_thread(began.wait, 30)
         waiting.cancel()
         while not all(saver.cancelling() for saver in results._savers):
             await asyncio.sleep(0)
@@ -661,7 +661,7 @@ async def test_publishing_holds_no_slot(tmp_path, monkeypatch):
     real = _partfile.PartFile.finish
 
     def finish(self):
-        assert sent.wait(10)
+        assert sent.wait(30)
         real(self)
 
     monkeypatch.setattr(_partfile.PartFile, "finish", finish)
@@ -681,7 +681,7 @@ async def test_publishing_holds_no_place_of_a_fan_out(tmp_path, monkeypatch):
     real = _partfile.PartFile.finish
 
     def finish(self):
-        assert api.asked_twice.wait(10)
+        assert api.asked_twice.wait(30)
         real(self)
 
     monkeypatch.setattr(_partfile.PartFile, "finish", finish)
