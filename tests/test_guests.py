@@ -214,7 +214,8 @@ async def test_a_stream_ends_in_its_grace(emulator):
     assert [type(event) for event in await task] == [ImageSucceeded] * 3 + [StreamCompleted]
 
 
-async def test_a_stream_that_takes_too_long(emulator):
+@pytest.mark.virtual_time
+async def test_a_stream_that_takes_too_long():
     """What has arrived of it is in the error."""
 
     async def stream():
@@ -226,14 +227,15 @@ async def test_a_stream_that_takes_too_long(emulator):
             await asyncio.Event().wait()
 
     begun = asyncio.Event()
-    client = emulator.client()
-    task = asyncio.create_task(stream())
-    await begun.wait()
+    async with Emulator(latency=1) as emulator:  # so that the second image is not there yet
+        client = emulator.client()
+        task = asyncio.create_task(stream())
+        await begun.wait()
 
-    await client.aclose(grace=0)
+        await client.aclose(grace=0)
 
-    with pytest.raises(OutcomeUnknownError, match="1 image had arrived") as left:
-        await task
+        with pytest.raises(OutcomeUnknownError, match="1 image had arrived") as left:
+            await task
     assert len(left.value.response.images) == 1
 
 
