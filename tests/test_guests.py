@@ -147,6 +147,7 @@ async def test_a_refused_call_is_not_sent_again(emulator):
     assert emulator.request_count == 1
 
 
+@pytest.mark.virtual_time
 async def test_the_grace_ends(emulator):
     """What takes longer is cancelled, and told as possibly billed: to the caller and in events."""
     ended = Ended()
@@ -164,6 +165,7 @@ async def test_the_grace_ends(emulator):
     ]
 
 
+@pytest.mark.virtual_time
 async def test_saving_that_takes_too_long(emulator, tmp_path):
     """An answer whose images were not saved in time is in the error."""
     emulator.stall_next(on="store")
@@ -265,6 +267,7 @@ async def test_a_fan_out_ends(tmp_path):
     assert all(isinstance(error, ClientClosingError) for error in failures)
 
 
+@pytest.mark.virtual_time
 async def test_what_a_fan_out_has_not_saved(emulator, tmp_path):
     """A fan-out that is not done in time says what it paid for."""
     emulator.stall_next(on="store")
@@ -450,6 +453,7 @@ async def test_a_shared_call_is_saved_for_each(tmp_path):
         assert emulator.images_billed == 1
 
 
+@pytest.mark.virtual_time
 async def test_a_shared_call_that_takes_too_long(emulator):
     """Each who shares it is told what it may have cost; a new one is not begun."""
     emulator.stall_next()
@@ -469,6 +473,7 @@ async def test_a_shared_call_that_takes_too_long(emulator):
     assert emulator.request_count == 1
 
 
+@pytest.mark.virtual_time
 async def test_saving_what_was_shared_takes_too_long(emulator, tmp_path):
     """Who could not save its part has it in the error."""
     emulator.stall_next(on="store")

@@ -95,7 +95,7 @@ def run(program, folder, *options):
         [sys.executable, *options, "-c", PROGRAM + program, str(folder)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=True,
     )
     return done.stdout.strip(), done.stderr.splitlines()
