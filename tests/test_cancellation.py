@@ -26,6 +26,7 @@ LARGE = PICTURE[:2] + (b"\xff\xfe\xff\xff" + bytes(0xFFFD)) * 5 + PICTURE[2:]  #
 WIDTH = 2  # generations in flight
 ROUNDS = 50  # of each scenario in each way
 MAY_COST = ("unknown", "answered")  # the latter of a stream, which had more to tell
+TURNS = 20  # of the loop, for those who only count them
 
 
 class Far(asyncio.Protocol):
@@ -207,6 +208,11 @@ async def save_many(run):
             assert isinstance(result, Success)
 
 
+async def turns(number):
+    for _ in range(number):
+        await asyncio.sleep(0)
+
+
 async def all_heard():
     """Wait until all that is on its way has arrived: the time of the loop does not pass before."""
     await asyncio.sleep(0.001)
@@ -241,8 +247,7 @@ async def cancel(task, _, moments):
 
 async def cancel_twice(task, limit, moments):
     await cancel(task, limit, moments)
-    for _ in range(int(5 * moments.dice.random())):
-        await asyncio.sleep(0)
+    await turns(int(5 * moments.dice.random()))
     task.cancel()
 
 
