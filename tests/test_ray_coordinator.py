@@ -322,6 +322,21 @@ async def test_what_is_released_in_flight_is_unknown(desk, rows):
     assert await states(rows) == ["unknown", "planned", "planned"]
 
 
+async def test_what_is_met_again_while_it_is_released_stays_its_workers(desk, rows):
+    """Another batch of the worker has the row by then, and may have sent it."""
+    numbers = [1, 3, 2]
+    await desk.proxy("a").look(numbers)
+    releasing = asyncio.create_task(desk.proxy("a").ask("release", "a", numbers))
+    await asyncio.sleep(0)
+    await desk.proxy("a").look([2])
+    await rows.sent(2)
+    await releasing
+    ((_, mine),) = await desk.proxy("b").look([2])
+
+    assert await states(rows) == ["planned", "sent", "planned"]
+    assert not mine
+
+
 async def test_an_answer_that_came_first_is_kept(desk, rows):
     """A row that is paid for is not given up with its worker."""
     await desk.proxy("a").look([1])
