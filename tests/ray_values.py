@@ -296,7 +296,7 @@ class FakeRay(types.ModuleType):
 
     def stop(self):
         for made in self._made:
-            asyncio.run_coroutine_threadsafe(made.aclose(), self.loop).result(10)
+            asyncio.run_coroutine_threadsafe(made.aclose(), self.loop).result(30)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()

@@ -26,7 +26,7 @@ LARGE = PICTURE[:2] + (b"\xff\xfe\xff\xff" + bytes(0xFFFD)) * 5 + PICTURE[2:]  #
 WIDTH = 2  # generations in flight
 ROUNDS = 50  # of each scenario in each way
 MAY_COST = ("unknown", "answered")  # the latter of a stream, which had more to tell
-TURNS = 20  # of the loop, for what is on its way to arrive
+TURNS = 20  # of the loop, for those who only count them
 
 
 class Far(asyncio.Protocol):
@@ -125,7 +125,7 @@ class Place:
     async def idle(self):
         """Wait until nobody is connected."""
         while self.connections:
-            await asyncio.sleep(0)
+            await all_heard()
 
 
 def answered(kind, body):
@@ -213,19 +213,46 @@ async def turns(number):
         await asyncio.sleep(0)
 
 
-async def cancel(task, _, dice, most):
-    await turns(int(most * dice.random()))
+async def all_heard():
+    """Wait until all that is on its way has arrived: the time of the loop does not pass before."""
+    await asyncio.sleep(0.001)
+
+
+class Moments:
+    """
+    When to cut calls short: after up to *most* turns of the loop.
+
+    That is about as many as they take; how many those are while threads work is the machine's to
+    say, so it is learnt from call to call.
+    """
+
+    def __init__(self, dice, most):
+        self.dice = dice
+        self.most = most
+
+    async def wait(self, task):
+        """Wait for a moment of *task*, or for its end."""
+        for turn in range(int(self.most * self.dice.random())):
+            if task.done():
+                self.most = turn
+                return
+            await asyncio.sleep(0)
+        self.most *= 1.1
+
+
+async def cancel(task, _, moments):
+    await moments.wait(task)
     task.cancel()
 
 
-async def cancel_twice(task, limit, dice, most):
-    await cancel(task, limit, dice, most)
-    await turns(int(5 * dice.random()))
+async def cancel_twice(task, limit, moments):
+    await cancel(task, limit, moments)
+    await turns(int(5 * moments.dice.random()))
     task.cancel()
 
 
-async def expire(task, limit, dice, most):
-    await turns(int(most * dice.random()))
+async def expire(task, limit, moments):
+    await moments.wait(task)
     if not task.done():
         limit.reschedule(0)  # a deadline that passed long ago
 
@@ -250,11 +277,11 @@ class Run:
         async with self._limit:
             await self._scenario(self)
 
-    async def cut(self, way, dice, most):
+    async def cut(self, way, moments):
         """Start the call, cut it short, and tell how it ended."""
         task = asyncio.create_task(self.call())
         await asyncio.sleep(0)  # a deadline can be moved once the block is entered
-        await way(task, self._limit, dice, most)
+        await way(task, self._limit, moments)
         await asyncio.wait([task])
         if task.cancelled():
             return "cancelled"
@@ -301,11 +328,11 @@ async def check_gone(run, place, connectors, before):
     assert not at_work()
     assert not any(map(in_use, connectors))
     handed_over = run.handed_over()
-    await turns(TURNS)
+    await all_heard()
     assert place.posts - before == handed_over
     await check_slots(run, place)
     await run.client.aclose()
-    await turns(TURNS)
+    await all_heard()
     assert place.posts - before == handed_over + WIDTH
     async with asyncio.timeout(5):
         await place.idle()
@@ -337,7 +364,7 @@ async def test_cut_short_anywhere(  # noqa: PLR0917
     scenario, most, way, ending, place, connectors, tmp_path
 ):
     """Wherever a call is cut short, it leaves nothing behind, and tells whether it was sent."""
-    dice = random.Random(f"{scenario.__name__} {way.__name__}")
+    moments = Moments(random.Random(f"{scenario.__name__} {way.__name__}"), most)
     (tmp_path / "reference.jpeg").write_bytes(PICTURE)
     endings = []
     for number in range(ROUNDS):
@@ -346,7 +373,7 @@ async def test_cut_short_anywhere(  # noqa: PLR0917
         before = place.posts
         place.refusals = 2 if scenario is retried else 0
 
-        endings.append(await run.cut(way, dice, most))
+        endings.append(await run.cut(way, moments))
 
         place.refusals = 0
         run.check_told()

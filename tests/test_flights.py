@@ -31,6 +31,8 @@ from seedream_async.emulator._pictures import render
 
 from .clocks import VirtualLoop
 
+pytestmark = pytest.mark.virtual_time
+
 PNG = render(64, 48, "png", b"a test")
 QUICK = RetryPolicy(wait_initial=0)
 
@@ -250,7 +252,6 @@ async def test_the_most_patient_decides(slow, sharing):
     assert len(hasty.images) == len(patient.images) == slow.images_billed == 1
 
 
-@pytest.mark.virtual_time
 async def test_what_is_left_for_another_attempt():
     """It counts from the departure, or from when one came after it; half of it is for use."""
     flights, call, never = Flights(), Departed(), asyncio.Event()

@@ -41,7 +41,7 @@ class Ended:
 
 
 async def arrived(emulator, count=1):
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         while emulator.request_count < count:
             await asyncio.sleep(0)
 
@@ -138,7 +138,7 @@ async def test_a_refused_call_is_not_sent_again(emulator):
     task = asyncio.create_task(client.generate("a cat"))
     await scheduled.wait()
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(30):
         await client.aclose(grace=50)
 
     with pytest.raises(ClientClosingError) as left:
@@ -147,6 +147,7 @@ async def test_a_refused_call_is_not_sent_again(emulator):
     assert emulator.request_count == 1
 
 
+@pytest.mark.virtual_time
 async def test_the_grace_ends(emulator):
     """What takes longer is cancelled, and told as possibly billed: to the caller and in events."""
     ended = Ended()
@@ -164,6 +165,7 @@ async def test_the_grace_ends(emulator):
     ]
 
 
+@pytest.mark.virtual_time
 async def test_saving_that_takes_too_long(emulator, tmp_path):
     """An answer whose images were not saved in time is in the error."""
     emulator.stall_next(on="store")
@@ -214,7 +216,8 @@ async def test_a_stream_ends_in_its_grace(emulator):
     assert [type(event) for event in await task] == [ImageSucceeded] * 3 + [StreamCompleted]
 
 
-async def test_a_stream_that_takes_too_long(emulator):
+@pytest.mark.virtual_time
+async def test_a_stream_that_takes_too_long():
     """What has arrived of it is in the error."""
 
     async def stream():
@@ -226,17 +229,19 @@ async def test_a_stream_that_takes_too_long(emulator):
             await asyncio.Event().wait()
 
     begun = asyncio.Event()
-    client = emulator.client()
-    task = asyncio.create_task(stream())
-    await begun.wait()
+    async with Emulator(latency=1) as emulator:  # so that the second image is not there yet
+        client = emulator.client()
+        task = asyncio.create_task(stream())
+        await begun.wait()
 
-    await client.aclose(grace=0)
+        await client.aclose(grace=0)
 
-    with pytest.raises(OutcomeUnknownError, match="1 image had arrived") as left:
-        await task
+        with pytest.raises(OutcomeUnknownError, match="1 image had arrived") as left:
+            await task
     assert len(left.value.response.images) == 1
 
 
+@pytest.mark.virtual_time
 async def test_a_fan_out_ends(tmp_path):
     """What is in flight is saved; nothing more is pulled, sent or lost."""
 
@@ -262,6 +267,7 @@ async def test_a_fan_out_ends(tmp_path):
     assert all(isinstance(error, ClientClosingError) for error in failures)
 
 
+@pytest.mark.virtual_time
 async def test_what_a_fan_out_has_not_saved(emulator, tmp_path):
     """A fan-out that is not done in time says what it paid for."""
     emulator.stall_next(on="store")
@@ -288,7 +294,7 @@ async def test_who_closes_does_not_wait_for_itself(emulator):
     client = emulator.client()
     response = await client.generate("a cat")
 
-    async with asyncio.timeout(10), client.open(response.images[0]):
+    async with asyncio.timeout(30), client.open(response.images[0]):
         await client.aclose(grace=60)
 
     with pytest.raises(RuntimeError, match="closed"):
@@ -332,7 +338,7 @@ async def test_what_is_kept_does_not_outlive_its_client(grace, emulator):
     task = client.keep(endless())
     await asyncio.sleep(0)
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await client.aclose(grace=grace)
 
     assert task.cancelled()
@@ -343,7 +349,7 @@ async def test_a_task_that_is_kept_may_close(emulator):
     """A task that closes its own client is not waited for, and not cancelled."""
     client = emulator.client()
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await client.keep(client.aclose(grace=60))
 
     with pytest.raises(RuntimeError, match="closed"):
@@ -366,7 +372,7 @@ async def test_an_unused_client_is_closed_at_once():
     """Where nobody was inside, there is nothing to wait for."""
     client = AsyncSeedream(api_key="k")
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await client.aclose(grace=60)
 
     with pytest.raises(RuntimeError, match="closed"):
@@ -447,6 +453,7 @@ async def test_a_shared_call_is_saved_for_each(tmp_path):
         assert emulator.images_billed == 1
 
 
+@pytest.mark.virtual_time
 async def test_a_shared_call_that_takes_too_long(emulator):
     """Each who shares it is told what it may have cost; a new one is not begun."""
     emulator.stall_next()
@@ -466,6 +473,7 @@ async def test_a_shared_call_that_takes_too_long(emulator):
     assert emulator.request_count == 1
 
 
+@pytest.mark.virtual_time
 async def test_saving_what_was_shared_takes_too_long(emulator, tmp_path):
     """Who could not save its part has it in the error."""
     emulator.stall_next(on="store")
@@ -496,7 +504,7 @@ async def test_a_block_that_nobody_can_leave(when, emulator):
             await gone.wait()
 
     task = asyncio.create_task(enter())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         if when == "before":
             gone.set()
             await task
@@ -530,7 +538,7 @@ async def test_who_comes_back_while_all_leave():
     async with Store(*[[head("200 OK", 9), b"an image."]] * 9) as store:
         client = AsyncSeedream(api_key="k")
         task = asyncio.create_task(stay())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not store.asked:
                 await asyncio.sleep(0)
 

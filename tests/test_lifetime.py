@@ -95,7 +95,7 @@ def run(program, folder, *options):
         [sys.executable, *options, "-c", PROGRAM + program, str(folder)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=True,
     )
     return done.stdout.strip(), done.stderr.splitlines()
@@ -146,7 +146,7 @@ async def test_a_second_loop_waits_for_nothing_of_the_first(use, emulator):
     limits = Limits(concurrency=1)
     async with emulator.client(limits=limits) as client, client.stream("a cat"):
         with pytest.raises(RuntimeError, match="make one client for each loop"):
-            await asyncio.to_thread(asyncio.run, asyncio.wait_for(use(client), 5))
+            await asyncio.to_thread(asyncio.run, asyncio.wait_for(use(client), 30))
 
     assert emulator.request_count == 1
 
@@ -194,10 +194,11 @@ async def test_closing_while_a_call_begins(turns, emulator, sessions):
     assert all(session.closed for session in sessions)
 
 
+@pytest.mark.virtual_time
 async def test_closing_while_a_call_waits_for_its_next_attempt(emulator, lent):
     """The end of a client ends its retries, also where the session lives on."""
     waiting = asyncio.Event()
-    emulator.fail_next(status=429, retry_after=0.05)
+    emulator.fail_next(status=429, retry_after=5)
     retry = RetryPolicy(wait_initial=0)
 
     def listen(event):

@@ -14,6 +14,8 @@ from seedream_async.ray._proxy import RemoteLedger, SharedLimiter
 
 from .ray_values import Desk, GoneError
 
+pytestmark = pytest.mark.virtual_time
+
 PLANS = [Plan(bytes([number]) * 12, number, f"r{number}") for number in range(1, 4)]
 LINK = Link(url="https://images.example/1.jpeg?X-Signature=1", expires=4e9)
 FILE = File(path="r1.jpeg", bytes=10, digest=b"1" * 16, width=8, height=8)
@@ -318,6 +320,21 @@ async def test_what_is_released_in_flight_is_unknown(desk, rows):
 
     assert before[0] == "sent"
     assert await states(rows) == ["unknown", "planned", "planned"]
+
+
+async def test_what_is_met_again_while_it_is_released_stays_its_workers(desk, rows):
+    """Another batch of the worker has the row by then, and may have sent it."""
+    numbers = [1, 3, 2]
+    await desk.proxy("a").look(numbers)
+    releasing = asyncio.create_task(desk.proxy("a").ask("release", "a", numbers))
+    await asyncio.sleep(0)
+    await desk.proxy("a").look([2])
+    await rows.sent(2)
+    await releasing
+    ((_, mine),) = await desk.proxy("b").look([2])
+
+    assert await states(rows) == ["planned", "sent", "planned"]
+    assert not mine
 
 
 async def test_an_answer_that_came_first_is_kept(desk, rows):

@@ -14,6 +14,8 @@ from seedream_async.ray._stores import Store, store_of
 
 from .ray_values import MODEL, Desk, Objects, setup_of, working
 
+pytestmark = pytest.mark.virtual_time
+
 REFUSED = {"status": 400, "code": "InputTextSensitiveContentDetected", "message": "no"}
 
 
@@ -170,6 +172,43 @@ async def test_a_paid_row_is_fetched(desk, out, emulator):
     assert emulator.images_billed == 1
 
 
+async def test_a_paid_row_is_fetched_once_however_often_it_is_met(desk, out, emulator):
+    """Equal rows are one image, of which the second is told what came of the first."""
+    emulator.fail_next(status=500, on="store", headers={"x-should-retry": "false"})
+    how = {"client": {**setup_of(out, emulator).client, "retry": RetryPolicy(attempts=1)}}
+    async with working(desk, out, emulator, **how) as worker:
+        first = await worker.of_dataset([row(1)])
+        second = await worker.of_dataset([row(1), row(1)])
+        third = await worker.of_dataset([row(2)])
+
+    assert states(first + second + third) == ["paid", "saved", "saved", "saved"]
+    assert len(emulator.fetched) == 3
+    assert sorted(path.name for path in out.glob("*.*")) == ["r1.jpeg", "r2.jpeg"]
+
+
+async def test_a_row_that_is_met_while_it_is_saved_is_not_fetched(desk, out, emulator, monkeypatch):
+    """Another batch of the worker waits for what the first one makes of it."""
+    saving, met = asyncio.Event(), asyncio.Event()
+    async with working(desk, out, emulator) as worker:
+        saved = worker._ledger.saved
+
+        async def hold(*args):
+            saving.set()
+            await met.wait()
+            return await saved(*args)
+
+        monkeypatch.setattr(worker._ledger, "saved", hold)
+        first = asyncio.create_task(worker.of_dataset([row(1)]))
+        await saving.wait()
+        second = asyncio.create_task(worker.of_dataset([row(1)]))
+        await asyncio.sleep(1)  # until it has seen that the row is paid for, and waits
+        met.set()
+        lines = await first + await second
+
+    assert states(lines) == ["saved", "saved"]
+    assert len(emulator.fetched) == 1
+
+
 async def test_a_row_that_cannot_be_fetched_costs_no_other(desk):
     """What a store of others raises is the matter of its row: those in flight are waited for."""
     objects = Objects()
@@ -273,28 +312,27 @@ async def test_a_row_that_was_lost_to_another_is_waited_for(desk, out, emulator)
     assert states(lines) == ["saved"]
 
 
-async def test_a_batch_that_is_left_sends_nothing_more(desk, out, emulator):
+async def test_a_batch_that_is_left_sends_nothing_more(desk, out):
     """What is in flight is waited for, and the rest is told as not sent, with the reason."""
-    async with working(desk, out, emulator, in_flight=1) as worker:
+    async with (
+        Emulator(latency=1) as emulator,  # so that it is left meanwhile, and the worker hears it
+        working(desk, out, emulator, in_flight=1) as worker,
+    ):
         making = asyncio.create_task(worker.of_dataset([row(n) for n in range(4)]))
         while not emulator.request_count:
             await asyncio.sleep(0.01)
         await desk.proxy("b").ask("leave", "it was asked to end")
-        while "beat" not in desk.asked[-3:]:
-            await asyncio.sleep(0.01)
         lines = await making
-        await asyncio.sleep(0.1)
         later = await worker.of_dataset([row(9), {"prompt": None}])
         given = Given(number=1, row=_rows.planned([row(1)], {}, MODEL)[0][0])
         latest = await worker.rows([given])
 
-    assert "saved" in states(lines)
-    left = [line for line in lines if line["state"] == "planned"]
-    assert left
+    assert states(lines) == ["saved", "planned", "planned", "planned"]
+    left = lines[1:]
     assert all("not sent: it was asked to end" in line["problem"] for line in left)
     assert states(later) == ["bad", "planned"]
     assert states(latest) == ["planned"]
-    assert emulator.request_count == emulator.images_billed < 4
+    assert emulator.request_count == emulator.images_billed == 1
 
 
 async def test_waits_no_longer_for_another_when_the_batch_is_left(desk, out, emulator):
@@ -339,9 +377,12 @@ async def test_a_service_that_cannot_be_reached_ends_the_batch(desk, out, emulat
     assert "leave" in desk.asked
 
 
-async def test_a_coordinator_that_comes_back_is_told_of_again(desk, out, emulator):
+async def test_a_coordinator_that_comes_back_is_told_of_again(desk, out):
     """A worker goes on while its coordinator is started again, and nothing is sent twice."""
-    async with working(desk, out, emulator) as worker:
+    async with (
+        Emulator(latency=0.3) as emulator,  # so that rows are left when it is started again
+        working(desk, out, emulator) as worker,
+    ):
         making = asyncio.create_task(worker.of_dataset([row(n) for n in range(6)]))
         while emulator.request_count < 2:
             await asyncio.sleep(0.005)

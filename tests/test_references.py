@@ -60,7 +60,7 @@ async def texts_of(*references):
 
 
 async def until(condition):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.001)
 
@@ -427,7 +427,7 @@ def gate(monkeypatch):
 
     def load(uri):
         Gate.reached.set()
-        Gate.opened.wait(10)
+        Gate.opened.wait(30)
         error, Gate.error = Gate.error, None
         if error:
             raise error
@@ -446,7 +446,7 @@ async def test_cancelling_one_who_loads(path, reads, gate):
             return await text_of(piece)
 
     tasks = [asyncio.create_task(once()) for _ in range(3)]
-    await asyncio.to_thread(gate.reached.wait, 10)
+    await asyncio.to_thread(gate.reached.wait, 30)
     tasks[0].cancel()
     tasks[1].cancel()
     gate.opened.set()

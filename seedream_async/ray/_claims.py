@@ -23,6 +23,10 @@ class Claims:
         """Let *owner* have row *number*; tell whether it has it."""
         return self._owners.setdefault(number, owner) == owner
 
+    def is_taken(self, number: int) -> bool:
+        """Whether any worker has row *number*."""
+        return number in self._owners
+
     def adopt(self, owner: str, number: int) -> bool:
         """As `take`, for a row that *owner* has had all the time."""
         if self._owners.get(number) == NOBODY:

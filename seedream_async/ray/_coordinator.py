@@ -161,9 +161,9 @@ class Coordinator:
 
     async def release(self, ledger: Ledger, owner: str, numbers: Sequence[int]) -> None:
         """*owner* is done with these rows."""
-        for number in numbers:
-            if self._claims.drop(owner, number):
-                await self._close(ledger, number)
+        # All at once: a worker that meets one of them again meanwhile has it anew.
+        for number in [number for number in numbers if self._claims.drop(owner, number)]:
+            await self._close(ledger, number)
 
     async def sent(
         self, ledger: Ledger, owner: str, number: int, resend_unknown: bool, again: bool
@@ -250,7 +250,9 @@ class Coordinator:
             await self._close(ledger, number)
 
     async def _close(self, ledger: Ledger, number: int) -> None:
-        """Settle row *number*, which nobody is at work on any more."""
+        """Settle row *number*, which nobody is at work on any more, unless somebody is again."""
+        if self._claims.is_taken(number):
+            return
         free = await ledger.given_up(number, _GONE) in ("planned", "failed")
         most = self._budget.held_by(number)
         await self._budget.settle(number, Spend() if free else most)

@@ -172,15 +172,17 @@ class Worker:
 
     async def _row(self, given: Given, entry: Entry, mine: bool) -> None:
         """Do what is to be done about a row, once no other worker is at it."""
+        stale = given.number in self._turns  # another who met it may have come further with it
         async with self._turns[given.number]:
             while True:
-                if mine and await self._done(entry, given.row):
+                if mine and not stale and await self._done(entry, given.row):
                     return
                 if self._leaving.why is not None:
                     return
                 if not mine:
                     await asyncio.sleep(self._setup.beat)
                 entry, mine = (await self._look([given.number]))[given.number]
+                stale = False
 
     async def _done(self, entry: Entry, row: Row) -> bool:
         """Whether nothing is left to be done about *entry* by this run."""
