@@ -12,6 +12,8 @@ import trustme
 from seedream_async import APIConnectionError, AsyncSeedream, Limits, RetryPolicy, Success
 from seedream_async._sessions import FRESH, Lifetime, OwnSession, SilentConnector
 
+from .clocks import PATIENCE
+
 pytestmark = pytest.mark.virtual_time
 
 CALLS = 200
@@ -92,6 +94,15 @@ async def service(request, monkeypatch):
     for far in service.accepted:
         far.transport.abort()
         await far.lost.wait()
+    await all_closed()
+
+
+async def all_closed():
+    """Wait until no connection is open: the near ends, too, have heard of it."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(PATIENCE):
+        while any(transport._sock for transport in list(loop._transports.values())):
+            await asyncio.sleep(0.001)
 
 
 def trust(monkeypatch, context):
@@ -117,7 +128,7 @@ def clock(monkeypatch):
 
 
 @pytest.fixture
-async def patient(service, monkeypatch):
+async def patient(service, clock, monkeypatch):
     """A client that has seen its service leave an idle connection open."""
     monkeypatch.setattr("seedream_async._sessions.PROOF", 0.02)
     async with AsyncSeedream(retry=NEVER) as client, asyncio.timeout(5):
