@@ -653,7 +653,8 @@ def test_the_rate_of_the_emulator_is_found():
     assert (stats.requests - stats.retries) * 3 == stats.images
 
 
-async def test_fan_outs_and_single_calls_share_fairly(emulator):
+@pytest.mark.virtual_time
+async def test_fan_outs_and_single_calls_share_fairly():
     """Two fan-outs, and a call beside them, each make progress on one client."""
     order = []
 
@@ -667,7 +668,10 @@ async def test_fan_outs_and_single_calls_share_fairly(emulator):
             await client.generate("single")
             order.append("single")
 
-    async with emulator.client(limits=Limits(concurrency=4)) as client:
+    async with (
+        Emulator(latency=1) as emulator,
+        emulator.client(limits=Limits(concurrency=4)) as client,
+    ):
         await asyncio.gather(fan_out("one"), fan_out("two"), single())
 
     first = order[:60]
