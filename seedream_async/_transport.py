@@ -15,6 +15,7 @@ import aiohttp
 import yarl
 
 from ._body import RequestBody
+from ._deadline import Deadline
 from ._doubt import outcome_unknown
 from ._errors import (
     APIConnectionError,
@@ -74,21 +75,24 @@ class ApiTransport:
         answer came back, and `RuntimeError` after the end of the client.
         """
         body = RequestBody(pieces, on_sent) if pieces else None
-        return _Opening(partial(self._begin, method, path, _Exchange(body, bounds), headers))
+        exchange = _Exchange(body, bounds)
+        return _Opening(partial(self._begin, method, path, exchange, headers), exchange)
 
     async def _begin(
         self, method: str, path: str, exchange: _Exchange, headers: Mapping[str, str] | None
     ) -> ApiStream:
         session = await self._session()
         response = await exchange.guard(
-            session.request(
-                method,
-                yarl.URL(self._base_url + path, encoded=True),
-                data=exchange.body,
-                headers={**HEADERS, **(headers or {}), **self._key},
-                timeout=client_timeout(exchange.bounds),
-                allow_redirects=False,
-                raise_for_status=False,
+            exchange.deadline.within(
+                session.request(
+                    method,
+                    yarl.URL(self._base_url + path, encoded=True),
+                    data=exchange.body,
+                    headers={**HEADERS, **(headers or {}), **self._key},
+                    timeout=client_timeout(exchange.bounds, total=False),
+                    allow_redirects=False,
+                    raise_for_status=False,
+                )
             )
         )
         exchange.check_asked(response)
@@ -125,13 +129,18 @@ class ApiTransport:
 class _Opening:
     """One request, sent when the block begins; what is not read of its answer ends with it."""
 
-    __slots__ = ("_begin", "_stream")
+    __slots__ = ("_begin", "_exchange", "_stream")
 
-    def __init__(self, begin: Callable[[], Awaitable[ApiStream]]) -> None:
+    def __init__(self, begin: Callable[[], Awaitable[ApiStream]], exchange: _Exchange) -> None:
         self._begin = begin
+        self._exchange = exchange
 
     async def __aenter__(self) -> ApiStream:
-        self._stream = await self._begin()
+        try:
+            self._stream = await self._begin()
+        except BaseException:
+            self._exchange.end()
+            raise
         return self._stream
 
     async def __aexit__(self, *_: object) -> None:
@@ -151,7 +160,7 @@ class ApiStream:
     def close(self) -> None:
         """Close the connection, unless the answer was read to its end, which has given it back."""
         self._response.close()
-        self._exchange.let_go()
+        self._exchange.end()
 
     def note_arrived(self, images: int) -> None:
         """So many *images* have come of it, as who reads it knows; errors tell."""
@@ -212,7 +221,8 @@ class ApiStream:
     async def _more(self) -> bytes:
         if self._response.content.at_eof():
             return b""
-        return await self._exchange.guard(next_chunk(self._response))
+        within = self._exchange.deadline.within
+        return await self._exchange.guard(next_chunk(self._response, within))
 
 
 class _Exchange:
@@ -220,12 +230,18 @@ class _Exchange:
 
     def __init__(self, body: RequestBody | None, bounds: Bounds) -> None:
         self.body = body
-        self.let_go: Callable[[], None] = body.let_go if body is not None else lambda: None
         self.answered: bool = False
         self.arrived: int = 0
         self.bounds = bounds
+        self.deadline = Deadline(bounds.whole)
         self._now = asyncio.get_running_loop().time
         self._start = self._now()
+
+    def end(self) -> None:
+        """Hold nothing any more."""
+        self.deadline.close()
+        if self.body is not None:
+            self.body.let_go()
 
     def elapsed(self) -> float:
         """Seconds since the request began."""
@@ -245,11 +261,8 @@ class _Exchange:
         """Await one *step*; its troubles become errors that say whether the request left."""
         try:
             return await step
-        except BaseException as exc:
-            self.let_go()
-            if not isinstance(exc, TROUBLE):
-                raise
-            trouble: Exception = exc
+        except TROUBLE as exc:
+            trouble = exc
         # Raised out here, so that no context drags the key along.
         raise self._error(trouble)
 

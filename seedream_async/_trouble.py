@@ -5,21 +5,26 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias, TypeVar
 
 import aiohttp
 
 from ._timeout import Bounds
 from ._version import __version__
 
+_T = TypeVar("_T")
+Within: TypeAlias = Callable[[Awaitable[Any]], Awaitable[Any]]
 # What aiohttp and asyncio raise for trouble on the way; cancellation passes.
 TROUBLE = (aiohttp.ClientError, OSError, EOFError, ValueError, asyncio.InvalidStateError)
 HEADERS = {"User-Agent": f"seedream-async/{__version__}"}
 
 
-def client_timeout(bounds: Bounds) -> aiohttp.ClientTimeout:
+def client_timeout(bounds: Bounds, *, total: bool = True) -> aiohttp.ClientTimeout:
+    """The limits as aiohttp has them; without the *total* where a `Deadline` sees to that."""
     whole, read = bounds.whole, bounds.read
     return aiohttp.ClientTimeout(
-        total=_limit(whole),
+        total=_limit(whole) if total else None,
         connect=_limit(bounds.connect),
         # A silence that outlasts the attempt needs no timer of its own at every read.
         sock_read=None if read >= whole else read,
@@ -30,18 +35,25 @@ def _limit(seconds: float) -> float | None:
     return None if seconds == math.inf else seconds
 
 
-async def next_chunk(response: aiohttp.ClientResponse) -> bytes:
-    """The next bytes of the body, as they were received; nothing at its end."""
+def freely(step: Awaitable[_T]) -> Awaitable[_T]:
+    """Await *step*, however long it takes."""
+    return step
+
+
+async def next_chunk(response: aiohttp.ClientResponse, within: Within = freely) -> bytes:
+    """The next bytes of the body, as received, if they come *within* a time; none at its end."""
     content = response.content
     try:
         if response.content_length is None:  # it may come in very small ones
-            return await content.readany()
-        return (await content.readchunk())[0]  # to join what is there would copy it
+            received: bytes = await within(content.readany())
+        else:  # to join what is there would copy it
+            received, _ = await within(content.readchunk())
     except TROUBLE:
         # It is told before what had arrived, and that may be the end of an image.
         if rest := content._read_nowait(-1):  # noqa: SLF001  the public ways only raise again
             return rest
         raise
+    return received
 
 
 def describe(trouble: BaseException, bounds: Bounds, phase: str) -> str:

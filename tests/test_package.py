@@ -42,6 +42,7 @@ LAYERS = (
         "_transport",
         "_link_transport",
         "_trouble",
+        "_deadline",
         "_sessions",
         "_sockets",
         "_attempts",
