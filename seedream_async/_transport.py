@@ -233,7 +233,7 @@ class _Exchange:
         self.answered: bool = False
         self.arrived: int = 0
         self.bounds = bounds
-        self.deadline = Deadline(bounds.whole)
+        self.deadline: Deadline = Deadline(bounds.whole)
         self._now = asyncio.get_running_loop().time
         self._start = self._now()
 
