@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable
-from typing import TypeVar
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 _T = TypeVar("_T")
 _LATEST = 1.0  # second that a loop gets to see what came while it was held
@@ -19,22 +19,29 @@ class Deadline:
     for. So it looks twice, and in between is as much time as the first look came too late.
     """
 
-    __slots__ = ("_due", "_loop", "_passed", "_step", "_timer")
+    __slots__ = ("_due", "_ended", "_loop", "_passed", "_step", "_timer")
 
     def __init__(self, seconds: float) -> None:
         self._loop = asyncio.get_running_loop()
         self._due = self._loop.time() + seconds
         self._passed = False
+        self._ended = False  # a step: those that follow do not even wait for what is on its way
         self._step: asyncio.Timeout | None = None
         self._timer: asyncio.TimerHandle | None = None
         if seconds < math.inf:
             self._timer = self._loop.call_at(self._due, self._look)
 
-    async def within(self, step: Awaitable[_T]) -> _T:
+    async def within(self, step: Coroutine[Any, Any, _T]) -> _T:
         """What *step* gives, if it does in time, or without waiting for anything."""
+        if self._ended:
+            step.close()
+            raise TimeoutError
         try:
             async with asyncio.timeout(0 if self._passed else None) as self._step:
                 return await step
+        except TimeoutError:
+            self._ended = self._passed
+            raise
         finally:
             self._step = None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeAlias, TypeVar
 
 import aiohttp
@@ -14,7 +14,7 @@ from ._timeout import Bounds
 from ._version import __version__
 
 _T = TypeVar("_T")
-Within: TypeAlias = Callable[[Awaitable[Any]], Awaitable[Any]]
+Within: TypeAlias = Callable[[Coroutine[Any, Any, Any]], Awaitable[Any]]
 # What aiohttp and asyncio raise for trouble on the way; cancellation passes.
 TROUBLE = (aiohttp.ClientError, OSError, EOFError, ValueError, asyncio.InvalidStateError)
 HEADERS = {"User-Agent": f"seedream-async/{__version__}"}

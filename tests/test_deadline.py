@@ -8,7 +8,7 @@ import socket
 
 import pytest
 
-from seedream_async import AsyncSeedream
+from seedream_async import AsyncSeedream, OutcomeUnknownError
 from seedream_async._deadline import Deadline
 
 from .clocks import run_virtually
@@ -90,6 +90,20 @@ def test_a_held_loop_is_given_time_once(held, given):
     run_virtually(main())
 
 
+def test_what_follows_an_end_does_not_begin():
+    """After a step that was ended, the next one is not even given a turn in which more may come."""
+
+    async def main():
+        deadline = Deadline(3)
+        with pytest.raises(TimeoutError):
+            await deadline.within(asyncio.sleep(9))
+
+        with pytest.raises(TimeoutError):
+            await deadline.within(after_turns(0))
+
+    run_virtually(main())
+
+
 @pytest.mark.parametrize("close", [True, False], ids=["closed", "without a limit"])
 def test_what_has_no_end_does_not_end(close):
     """A deadline that was closed ends nothing, and one that is infinite has nothing to close."""
@@ -139,6 +153,26 @@ async def test_an_answer_that_came_while_the_loop_was_held(whole):
                 response = await call
 
     assert response.images[0].url == "https://x.example/1.jpeg"
+
+
+@pytest.mark.virtual_time
+async def test_a_far_side_that_never_pauses_is_left_in_time():
+    """A limit passes also if there is something to read at every turn of the loop."""
+    with socket.create_server(("127.0.0.1", 0)) as far:
+        base_url = f"http://127.0.0.1:{far.getsockname()[1]}/v1"
+        async with AsyncSeedream(api_key="sk-test-key", base_url=base_url) as client:
+            call = asyncio.create_task(client.generate("a cat", timeout=60))
+            with await asked(far) as near:
+                near.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n")
+                for _ in range(100):
+                    with contextlib.suppress(ConnectionError):
+                        near.sendall(b" ")
+                    hold(1)
+                    await asyncio.sleep(0)
+
+                assert call.done()
+                with pytest.raises(OutcomeUnknownError, match="total=60 s passed"):
+                    await call
 
 
 async def asked(far):
