@@ -29,16 +29,23 @@ class RequestBody(payload.Payload):
     aiohttp holds the headers back until the body's first write, so until then nothing has left.
     That works on a lent session too, which a trace configuration would alter. If a piece cannot
     be made, *broken* says why: then nothing whole has left, and the service cannot act on it.
+    Nothing leaves, either, if *check* raises when it is about to.
     """
 
     _autoclose = True
 
-    def __init__(self, pieces: Sequence[Piece], on_sent: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        pieces: Sequence[Piece],
+        on_sent: Callable[[], object],
+        check: Callable[[], object] = lambda: None,
+    ) -> None:
         super().__init__(pieces, content_type="application/json")
         self._size = sum(
             len(piece) if isinstance(piece, bytes) else piece.length for piece in pieces
         )
         self._on_sent = on_sent
+        self._check = check
         self.sent: bool = False
         self.whole: bool = False
         self.mocked: bool = False
@@ -46,6 +53,7 @@ class RequestBody(payload.Payload):
         self._transport: asyncio.Transport | None = None
 
     async def write(self, writer: AbstractStreamWriter) -> None:
+        self._check()
         _check_unasked(writer)
         self._transport = writer.transport if isinstance(writer, StreamWriter) else None
         if not _is_closing(writer):

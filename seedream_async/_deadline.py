@@ -31,6 +31,11 @@ class Deadline:
         if seconds < math.inf:
             self._timer = self._loop.call_at(self._due, self._look)
 
+    def check(self) -> None:
+        """Raise `TimeoutError` if the time is over, whoever held the loop: nothing begins then."""
+        if self._loop.time() >= self._due:
+            raise TimeoutError
+
     async def within(self, step: Coroutine[Any, Any, _T]) -> _T:
         """What *step* gives, if it does in time, or without waiting for anything."""
         if self._ended:

@@ -74,8 +74,9 @@ class ApiTransport:
         `APIConnectionError` if nothing left, `OutcomeUnknownError` if the request left and no whole
         answer came back, and `RuntimeError` after the end of the client.
         """
-        body = RequestBody(pieces, on_sent) if pieces else None
-        exchange = _Exchange(body, bounds)
+        deadline = Deadline(bounds.whole)
+        body = RequestBody(pieces, on_sent, deadline.check) if pieces else None
+        exchange = _Exchange(body, bounds, deadline)
         return _Opening(partial(self._begin, method, path, exchange, headers), exchange)
 
     async def _begin(
@@ -228,12 +229,12 @@ class ApiStream:
 class _Exchange:
     """One request on its way, and what its troubles mean."""
 
-    def __init__(self, body: RequestBody | None, bounds: Bounds) -> None:
+    def __init__(self, body: RequestBody | None, bounds: Bounds, deadline: Deadline) -> None:
         self.body = body
         self.answered: bool = False
         self.arrived: int = 0
         self.bounds = bounds
-        self.deadline: Deadline = Deadline(bounds.whole)
+        self.deadline: Deadline = deadline
         self._now = asyncio.get_running_loop().time
         self._start = self._now()
 

@@ -6,9 +6,10 @@ import json
 import math
 import socket
 
+import aiohttp
 import pytest
 
-from seedream_async import AsyncSeedream, OutcomeUnknownError
+from seedream_async import APITimeoutError, AsyncSeedream, OutcomeUnknownError, Timeout
 from seedream_async._deadline import Deadline
 
 from .clocks import run_virtually
@@ -173,6 +174,25 @@ async def test_a_far_side_that_never_pauses_is_left_in_time():
                 assert call.done()
                 with pytest.raises(OutcomeUnknownError, match="total=60 s passed"):
                     await call
+
+
+@pytest.mark.virtual_time
+async def test_a_request_does_not_leave_after_its_time():
+    """Its answer would not be waited for: the time that a held loop is given is not for sending."""
+
+    async def hold_it(*_):
+        hold(100)
+
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_create_start.append(hold_it)
+    with socket.create_server(("127.0.0.1", 0)) as far:
+        base_url = f"http://127.0.0.1:{far.getsockname()[1]}/v1"
+        async with (
+            aiohttp.ClientSession(trace_configs=[trace]) as session,
+            AsyncSeedream(api_key="sk-test-key", base_url=base_url, session=session) as client,
+        ):
+            with pytest.raises(APITimeoutError, match="passed while connecting; nothing was sent"):
+                await client.generate("a cat", timeout=Timeout(total=60, connect=None))
 
 
 async def asked(far):

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import math
 import socket
 import ssl
 import struct
@@ -27,6 +28,7 @@ from seedream_async import (
     _transport,
 )
 from seedream_async._body import RequestBody
+from seedream_async._deadline import Deadline
 from seedream_async._link_transport import LinkTransport, exact_url
 from seedream_async._sessions import Lifetime
 from seedream_async._timeout import Bounds
@@ -798,7 +800,7 @@ async def test_a_gateway_is_suspected_by_the_clock(elapsed, cut, hinted):
     """A connection that ends after a round number of seconds was cut by a gateway."""
     body = RequestBody([b"{}"], print)
     await body.write(mock.AsyncMock())
-    exchange = _Exchange(body, Bounds(total=60))
+    exchange = _Exchange(body, Bounds(total=60), Deadline(60))
     exchange._start -= elapsed
 
     async def step():
@@ -828,7 +830,7 @@ async def test_a_gateway_is_suspected_by_the_clock(elapsed, cut, hinted):
 )
 async def test_trouble_with_what_is_free(trouble, retryable):
     """What has no body is never in doubt; trying again helps where trouble may pass."""
-    exchange = _Exchange(None, Bounds())
+    exchange = _Exchange(None, Bounds(), Deadline(math.inf))
 
     async def step():
         raise trouble
@@ -981,7 +983,7 @@ async def test_a_connection_without_a_socket_is_used():
 
 async def test_images_that_came_before_a_cut_are_told_of():
     """A stream that breaks tells how many images it has brought, and suggests no stream."""
-    exchange = _Exchange(RequestBody((b"{}",), lambda: None), Bounds())
+    exchange = _Exchange(RequestBody((b"{}",), lambda: None), Bounds(), Deadline(math.inf))
     exchange.body.sent = True
     exchange.arrived = 2
 
