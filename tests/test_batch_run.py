@@ -595,6 +595,23 @@ async def test_a_plan_beside_a_run_is_of_one_moment(run, client, source, tmp_pat
     assert (plan.rows, plan.left) == (2, 1)
 
 
+async def test_a_plan_as_a_run_begins(run, client, source, tmp_path, monkeypatch):
+    """A dry run does not take a ledger for damaged that another process opened as it was copied."""
+    ledger = (await run([row(1), row(2)], limit=1)).ledger
+    options, copy = _batch.options_of(source, tmp_path / "out", client, {}), shutil.copyfile
+
+    with contextlib.closing(sqlite3.connect(ledger, check_same_thread=False)) as writer:
+
+        def copy_slowly(path, target):
+            copy(path, target)
+            writer.executescript(GROWTH)
+
+        monkeypatch.setattr(shutil, "copyfile", copy_slowly)
+        plan = await _batch.plan_batch(options, client)
+
+    assert (plan.rows, plan.left) == (2, 1)
+
+
 async def test_progress_is_told_until_the_end(run):
     """The last that is told of a run is how it ended."""
     told = []

@@ -19,6 +19,7 @@ from ._lock import Lock
 from ._store import Store
 
 _MOUNTS = Path("/proc/self/mountinfo")  # of Linux; elsewhere, what is far away is not told
+_SUFFIXES = ("", "-wal")  # of the files that hold what a ledger knows
 
 
 def open_store(path: Path, now: float, *, readonly: bool = False, goes_on: bool = False) -> Store:
@@ -32,11 +33,22 @@ def open_store(path: Path, now: float, *, readonly: bool = False, goes_on: bool 
 
 def copy_store(path: Path, copy: Path) -> None:
     """Copy the ledger at *path*, if there is one, as of one moment, whoever writes to it."""
-    if path.exists() and Path(f"{path}-shm").exists():  # it is open, or was when its process died
+    if not _is_open(path):
+        _copy_files(path, copy)
+    if _is_open(path):  # and may have been written to while it was copied
+        for suffix in _SUFFIXES:
+            Path(f"{copy}{suffix}").unlink(missing_ok=True)
         with _schema.translated(path):
             _schema.back_up(path, copy)
-        return
-    for suffix in ("", "-wal"):
+
+
+def _is_open(path: Path) -> bool:
+    """Whether a process uses the ledger at *path*, or did so when it died."""
+    return all(Path(f"{path}{suffix}").exists() for suffix in ("", "-wal", "-shm"))
+
+
+def _copy_files(path: Path, copy: Path) -> None:
+    for suffix in _SUFFIXES:
         with contextlib.suppress(FileNotFoundError):
             shutil.copyfile(f"{path}{suffix}", f"{copy}{suffix}")
 
