@@ -32,18 +32,13 @@ exit codes:
   8    an image was made, but could not be written to the disk
   130  interrupted
 """
-_EPILOG = (
-    "Paths are printed on standard output, everything else on standard error.\n\n" + EXIT_CODES
-)
+_EPILOG = f"Paths are printed on standard output, all else on standard error.\n\n{EXIT_CODES}"
 _LEDGER_COMMANDS = {
     "status": "Say how many rows of a batch are where.",
     "export": "Print all rows of a ledger as JSONL, without links.",
     "failed": "Print the rows that failed as JSONL, to be corrected and fed back in.",
 }
-_BATCH_EPILOG = """\
-`seedream batch status|export|failed LEDGER` tells what is where.
-
-"""
+_BATCH_EPILOG = "`seedream batch status|export|failed LEDGER` tells what is where.\n\n"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -57,8 +52,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     _open_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
-    options = _parser().parse_args(_joined(words))
-    options.words = words
+    try:
+        return _obey(words)
+    except OSError as error:
+        # Standard output is gone or full: nothing more may be written to it, also not at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            print(f"seedream: standard output: {error.strerror}", file=sys.stderr)
+        return 1
+
+
+def _obey(words: list[str]) -> int:
+    """Do what *words* say; what this prints is out when it ends, or the reason is raised."""
+    try:
+        return _interruptible(_options(words))
+    finally:
+        sys.stdout.flush()
+
+
+def _options(words: list[str]) -> argparse.Namespace:
+    parser = _parser()
+    options, unknown = parser.parse_known_args(_joined(words), argparse.Namespace(words=words))
+    if unknown:
+        parser.prog += f" {options.command}"  # its help is the one to look into
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    return options
+
+
+def _interruptible(options: argparse.Namespace) -> int:
     try:
         return _run(options)
     except KeyboardInterrupt:
@@ -66,12 +87,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cost = "" if free else "; what was in flight may be billed"
         print(f"\nseedream: interrupted{cost}", file=sys.stderr)
         return 130
-    except OSError as error:
-        # Standard output is gone or full: nothing more may be written to it, also not at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):
-            print(f"seedream: standard output: {error.strerror}", file=sys.stderr)
-        return 1
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -222,10 +237,9 @@ def _add_emulator(commands: argparse._SubParsersAction[_Parser]) -> None:
         help="keep the emulator running for other programs",
         description="Run the emulator of the API and its object store until Ctrl-C.",
     )
-    emulator.add_argument("--port", type=_port, default=0, help="default: any free one")
-    emulator.add_argument(
-        "--latency", type=_seconds, default=0.0, metavar="S", help="seconds per generation"
-    )
+    add = emulator.add_argument
+    add("--port", type=_port, default=0, help="default: any free one")
+    add("--latency", type=_seconds, default=0.0, metavar="S", help="seconds per generation")
 
 
 def _add_doctor(commands: argparse._SubParsersAction[_Parser]) -> None:

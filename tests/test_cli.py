@@ -387,14 +387,22 @@ def test_a_reader_that_leaves_ends_the_command(out):
     assert_whole(out)
 
 
-def test_a_broken_pipe_is_silent(out, connect, capsys):
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(["demo", "-n", 1], id="lines that are flushed"),
+        pytest.param(["--help"], id="a text that waits for the end"),
+    ],
+)
+def test_a_broken_pipe_is_silent(arguments, tmp_path, connect, capsys, monkeypatch):
     """Nothing is said about a reader that is gone, not even when the streams are closed."""
+    monkeypatch.chdir(tmp_path)
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w") as pipe:
         connect("stdout", pipe)
 
-        code = run("demo", "-n", 1, "--out", out)
+        code = run(*arguments)
 
     assert code == 1
     assert capsys.readouterr().err == ""
@@ -547,7 +555,7 @@ def test_generate_with_the_emulator_needs_no_key(out, capsys):
         ),
         pytest.param(
             ["--sise", "2K"],
-            "unrecognized arguments: --sise 2K; see seedream --help",
+            "unrecognized arguments: --sise 2K; see seedream generate --help",
             id="option that does not exist",
         ),
     ],
