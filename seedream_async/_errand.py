@@ -98,10 +98,11 @@ class Errand:
 
     def leave(self) -> None:
         """Fail, since nobody waits for it any more, and tell what that may have cost."""
+        again = " again" if any(attempt.fate == "refused" for attempt in self.attempts) else ""
         self.fail(
             loss(self.attempts, self.response)
             or APIConnectionError(
-                f"left before it was sent{' again' if self.attempts else ''}: it cost nothing",
+                f"left before it was sent{again}: it cost nothing",
                 retryable=True,
                 attempts=tuple(self.attempts),
             )

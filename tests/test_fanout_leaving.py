@@ -198,13 +198,20 @@ async def test_nothing_is_undelivered_while_it_runs():
     assert [type(result) for result in results.undelivered] == [Failure] * WIDTH
 
 
-async def test_refused_and_left_before_the_next_attempt():
-    """A request that was refused costs nothing, also if it is left before it is sent again."""
+@pytest.mark.parametrize(
+    ("fate", "told"),
+    [
+        pytest.param("refused", "left before it was sent again: it cost nothing", id="refused"),
+        pytest.param("never sent", "left before it was sent: it cost nothing", id="never sent"),
+    ],
+)
+async def test_left_before_the_next_attempt(fate, told):
+    """What was refused or never sent costs nothing when it is left, and is told as what it was."""
     service = Service([(0, 0, 0)])
 
     async def generate(request, began):
         call = Call()
-        call.attempts = (Attempt(fate="refused", elapsed=0.0, status_code=429),)
+        call.attempts = (Attempt(fate=fate, elapsed=0.0),)
         began(call)
         await asyncio.Event().wait()
 
@@ -217,8 +224,8 @@ async def test_refused_and_left_before_the_next_attempt():
     await asyncio.wait([task])
 
     [failure] = results.undelivered
-    assert "sent again" in str(failure.error)
-    assert failure.error.attempts[0].fate == "refused"
+    assert str(failure.error) == told
+    assert failure.error.attempts[0].fate == fate
     assert not failure.possibly_billed
 
 
