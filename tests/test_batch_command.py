@@ -4,15 +4,19 @@ import io
 import json
 import re
 import signal
+import socket
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 import rich.progress  # noqa: F401  loaded before there is a loop to block
 
 from seedream_async import (
+    AsyncSeedream,
     AuthenticationError,
     BudgetReachedError,
+    RetryPolicy,
     SavedImage,
     StorageError,
     _batch_command,
@@ -167,6 +171,24 @@ def test_a_limit_says_how_it_goes_on(server, source, out, capsys):
     told = capsys.readouterr().err
     assert code == 0
     assert f"to go on: seedream batch {source} --out {out} --model {MODEL} --limit 1\n" in told
+
+
+def test_a_service_that_cannot_be_reached_is_told(source, out, capsys, monkeypatch):
+    """Rows that could not be sent, if too few to end a batch, do not end it as if all were well."""
+    client = partial(AsyncSeedream, retry=RetryPolicy(attempts=1))
+    monkeypatch.setattr(_batch_command, "AsyncSeedream", client)
+    with socket.socket() as gone:  # bound: nobody listens there, and nobody else begins to
+        gone.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("COMETAPI_KEY", "sk-test")
+        monkeypatch.setenv("COMETAPI_BASE_URL", f"http://127.0.0.1:{gone.getsockname()[1]}/v1")
+
+        code = batch(source, out)
+
+    told = capsys.readouterr().err
+    assert code == 4
+    assert "\nseedream: stopped: cannot connect to 127.0.0.1:" in told
+    assert told.count("nothing was sent. Check COMETAPI_BASE_URL and the network") == 1
+    assert "0 failed, 0 unknown, 2 left\n" in told
 
 
 def test_a_budget_that_is_reached_is_told(server, source, out, capsys):

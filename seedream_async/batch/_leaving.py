@@ -64,12 +64,14 @@ class Leaving:
 class Signs:
     """
     What becomes of rows, read as signs of what others would meet: *leave* is told of an error that
-    they would, *met* of one that concerns its row. *width* rows are in flight.
+    they would, *met* of one that concerns its row. *width* rows are in flight. *unsent* is why the
+    last row that could not be sent was not: fewer of them than that say nothing of the others.
     """
 
     width: int
     leave: Callable[[Exception], None]
     met: Callable[[Exception], None]
+    unsent: Exception | None = None
     _unreachable: int = 0  # rows in a row that could not be sent
 
     def read(self, error: Exception | None) -> None:
@@ -82,6 +84,7 @@ class Signs:
         elif not isinstance(error, APIConnectionError):
             self.met(error)
         elif error.__cause__ is None or not isinstance(error.__cause__, SeedreamError):
+            self.unsent = error
             self._unreachable = before + 1
             if self._unreachable >= self.width:
                 self.leave(error)

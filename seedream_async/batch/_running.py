@@ -129,6 +129,8 @@ class Run:
                 self._learn(result, signs)
                 if results.stopped_by is not None:
                     self.leaving.leave(results.stopped_by)
+        if signs.unsent is not None:
+            self.leaving.leave(signs.unsent)
 
     def _fan_out(self, requests: AsyncIterator[GenerateRequest], sending: Sending) -> FanOut:
         async def prepare() -> None:
