@@ -181,6 +181,9 @@ def stats(**facts):
         pytest.param({}, None, None, id="nothing"),
         pytest.param({}, "asked", "leaving: what is in flight is waited for", id="leaving"),
         pytest.param(
+            {"waiting_for_pause": 1}, None, "waiting to try again", id="between two attempts"
+        ),
+        pytest.param(
             {"waiting_for_pause": 1, "paused_for": 7.4},
             None,
             "the service asked for a pause: 7 s",

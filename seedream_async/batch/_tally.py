@@ -88,6 +88,8 @@ def waiting_for(stats: Stats, why: object) -> str | None:
     """Why nothing more is sent at the moment, in a few words; nothing if it is."""
     if why is not None:
         return "leaving: what is in flight is waited for"
+    if stats.waiting_for_pause and not stats.paused_for:
+        return "waiting to try again"
     if stats.waiting_for_pause:
         return f"the service asked for a pause: {stats.paused_for:.0f} s"
     if stats.waiting_for_rate:
