@@ -140,7 +140,7 @@ def _add_demo(commands: argparse._SubParsersAction[_Parser]) -> None:
         "demo",
         help="see it work, with no key and no network",
         epilog=EXIT_CODES,
-        description="Make a dozen images with the emulator and save them. Costs nothing.",
+        description="Make the images of a dozen prompts with the emulator. Costs nothing.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     demo.add_argument("--out", default="seedream-demo", metavar="DIR", help="default: %(default)s")
