@@ -3,17 +3,20 @@
 import asyncio
 import json
 import signal
+import socket
 import subprocess
 import sys
 import threading
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 
 import seedream_async.ray
-from seedream_async import InvalidRequestError, RetryPolicy, cli
+from seedream_async import AsyncSeedream, InvalidRequestError, RetryPolicy, cli
 from seedream_async.batch import Ledger
 from seedream_async.batch._leaving import Leaving
+from seedream_async.ray import _worker
 from seedream_async.ray._coordinator import Standing
 from seedream_async.ray._stores import Store
 
@@ -250,6 +253,22 @@ def test_a_refusal_is_told_while_the_batch_goes_on(fake, server, batch, capsys):
 
     assert batch([row(n) for n in range(3)], "--ray") == 6
     assert "1 of 3 rows saved" in capsys.readouterr().err
+
+
+def test_a_few_rows_that_could_not_be_sent_are_no_success(fake, batch, monkeypatch, capsys):
+    """Fewer than are in flight end no batch, so the reason is told, and the exit code is its."""
+    client = partial(AsyncSeedream, retry=RetryPolicy(attempts=1))
+    monkeypatch.setattr(_worker, "AsyncSeedream", client)
+    with socket.socket() as gone:
+        gone.bind(("127.0.0.1", 0))  # nobody listens, and nobody else begins to
+        monkeypatch.setenv("COMETAPI_BASE_URL", f"http://127.0.0.1:{gone.getsockname()[1]}/v1")
+
+        code = batch([row(n) for n in range(3)], "--ray")
+
+    told = capsys.readouterr().err
+    assert code == 4
+    assert "nothing was sent" in told
+    assert "0 failed, 0 unknown, 3 left" in told
 
 
 def test_the_command_is_left_by_ctrl_c(fake, batch, tmp_path, monkeypatch, capsys):

@@ -260,6 +260,8 @@ class Worker:
         if self._stop.total is not None:
             self._leave(self._stop.total)
         self._signs.read(error)
+        if self._signs.unsent is error:  # what becomes of others, no worker knows
+            self._met(error)
 
     # The budget
 
