@@ -24,7 +24,7 @@ from .batch import BatchResult, _batch
 from .batch._options import Options
 from .batch._results import BatchPlan, BatchProgress
 from .batch._session import Batch
-from .batch._wording import duration
+from .batch._wording import counted, duration
 from .emulator import Emulator
 
 # How a batch is opened: with its rows sent from here, or from elsewhere.
@@ -167,11 +167,11 @@ def closing(result: BatchResult) -> Iterator[str]:
     """What to say of *result*, in lines."""
     cost = "" if result.cost is None else f", about {result.cost:.2f} {result.currency}"
     yield (
-        f"{result.saved} of {result.total} rows saved: {result.images} images{cost}; "
+        f"{result.saved} of {result.total} rows saved: {counted(result.images, 'image')}{cost}; "
         f"{result.failed} failed, {result.unknown} unknown, {result.left} left"
     )
     if result.bad:
-        yield f"{result.bad} rows of the input are no requests"
+        yield f"the input has {counted(result.bad, 'row')} that cannot be a request"
     if result.unknown:
         yield (
             "What is unknown may have been billed: compare it with your account. It is not sent "
@@ -203,13 +203,13 @@ def exit_code(result: BatchResult) -> int:
 
 
 def _tell_plan(plan: BatchPlan) -> None:
-    tell(f"{plan.rows} rows, {plan.left} of them to be sent; {plan.bad} are no requests")
+    tell(f"{plan.rows} rows, {plan.left} of them to be sent; {plan.bad} cannot be a request")
     tell(f"{_range(plan.images)} images")
     if plan.currency:
         low, high = plan.cost
         tell(f"cost: {_range((low, high), '.2f')} {plan.currency} ({plan.source})")
     if plan.unpriced:
-        tell(f"no price is known for {plan.unpriced} rows; --price gives one")
+        tell(f"no price is known for {counted(plan.unpriced, 'row')}; --price gives one")
     least, most = (duration(seconds) for seconds in plan.seconds)
     tell(f"duration: {least} to {most}, if a generation takes 20 to 60 s")
     tell("Nothing was sent.")

@@ -198,8 +198,8 @@ def _note(calls: list[Call], visit: Visit, call: Call) -> None:
 def _tell_lost(answered: _Answered) -> None:
     response, call = answered
     logger.warning(
-        "call %d was answered as all who waited for it were cancelled: %d images are billed, "
-        "and nobody has them",
+        "call %d was answered as all who waited for it were cancelled, and nobody has its images; "
+        "%d billed",
         call,
         len(response.images),
     )

@@ -197,7 +197,7 @@ def test_a_budget_that_is_reached_is_told(server, source, out, capsys):
 
     told = capsys.readouterr().err
     assert code == 1
-    assert "1 of 2 rows saved: 1 images, about 0.03 EUR" in told
+    assert "1 of 2 rows saved: 1 image, about 0.03 EUR" in told
     assert "max_cost=0.04 is reached" in told
     assert server.request_count == 1
 
@@ -239,7 +239,7 @@ def test_a_dry_run_needs_no_key(source, out, capsys):
     assert printed == ""
     assert re.fullmatch(
         r"line 3: the line is no JSON .*\n"
-        r"2 rows, 2 of them to be sent; 1 are no requests\n"
+        r"2 rows, 2 of them to be sent; 1 cannot be a request\n"
         r"2 images\n"
         r"cost: 0\.06 USD \(.*\)\n"
         r"duration: 40\.0 s to 2 min 0 s, if a generation takes 20 to 60 s\n"
@@ -256,7 +256,7 @@ def test_a_dry_run_tells_of_models_without_a_price(tmp_path, out, capsys):
     code = batch(source, out, "--dry-run", "--images-per-minute", 1)
 
     assert code == 0
-    assert "no price is known for 1 rows; --price gives one" in capsys.readouterr().err
+    assert "no price is known for 1 row; --price gives one" in capsys.readouterr().err
 
 
 def test_bad_rows_are_an_exit_code(server, source, out, capsys):
@@ -267,7 +267,7 @@ def test_bad_rows_are_an_exit_code(server, source, out, capsys):
     code = batch(source, out)
 
     assert code == 2
-    assert "1 rows of the input are no requests" in capsys.readouterr().err
+    assert "the input has 1 row that cannot be a request" in capsys.readouterr().err
 
 
 def test_what_failed_is_told(server, source, out, capsys):

@@ -211,7 +211,7 @@ async def test_images_that_are_gone_are_told(run, emulator, tmp_path):
     result = await run()
 
     assert result.missing == 1
-    assert "1 images that were saved are not there any more" in run.notices[0]
+    assert "of what was saved, 1 image cannot be found any more" in run.notices[0]
     assert emulator.request_count == 1
 
 

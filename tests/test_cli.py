@@ -213,7 +213,7 @@ def test_demo_needs_no_rich(out, connect, monkeypatch):
     code = run("demo", "-n", 1, "--out", out)
 
     assert code == 0
-    assert terminal.getvalue().startswith("1 of 1 rows saved: 1 images")
+    assert terminal.getvalue().startswith("1 of 1 rows saved: 1 image,")
 
 
 def test_demo_needs_no_streams(out, connect):

@@ -310,8 +310,8 @@ async def test_an_answer_that_nobody_is_left_for(caplog):
     assert emulator.images_billed == 1
     (warning,) = [record.getMessage() for record in caplog.records]
     assert warning == (
-        "call 1 was answered as all who waited for it were cancelled: 1 images are billed, "
-        "and nobody has them"
+        "call 1 was answered as all who waited for it were cancelled, and nobody has its images; "
+        "1 billed"
     )
 
 

@@ -31,6 +31,7 @@ from ._results import BatchResult
 from ._running import Run, watched
 from ._surveying import Survey, survey
 from ._tally import Tally
+from ._wording import counted
 
 _EVERY = 0.5  # seconds between two looks at how far it is
 _MOST_NOTICES = 20  # rows that are told one by one
@@ -140,8 +141,9 @@ class Batch:
                     past.missing += len(await missing(files, self.options.folder))
         if past.missing:
             self.options.on_notice(
-                f"{past.missing} images that were saved are not there any more. They are paid "
-                "for and not made again; to have them made, put their rows into another batch"
+                f"of what was saved, {counted(past.missing, 'image')} cannot be found any more. "
+                "That is paid for and not made again; to have it made, put its row into another "
+                "batch"
             )
         return past
 
