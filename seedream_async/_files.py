@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 import time
 from collections.abc import Iterator
 from functools import lru_cache, partial
@@ -140,7 +141,11 @@ def _parse(path: str, overwrite: bool) -> Place:
 
 
 def _refuse_file_as_folder(place: Place, field: str) -> None:
-    if not place.folder.is_dir() and place.folder.exists():
+    try:
+        found = place.folder.stat()  # once: between two looks, another may make it
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if not stat.S_ISDIR(found.st_mode):
         raise InvalidRequestError(
             f"{field}: {place.folder} is a file, not a folder; choose another", field=field
         )

@@ -555,6 +555,21 @@ def test_bad_places_are_refused(tmp_path, monkeypatch, path, problem):
     assert excinfo.value.field == "path"
 
 
+def test_a_folder_that_another_makes_meanwhile(tmp_path, monkeypatch):
+    """Downloads that begin together may all make the folder that they are for."""
+    folder, look = tmp_path / "new", Path.stat
+
+    def look_as_it_is_made(path, **options):
+        try:
+            return look(path, **options)
+        finally:
+            os.makedirs(folder, exist_ok=True)
+
+    monkeypatch.setattr(Path, "stat", look_as_it_is_made)
+
+    assert _files.open_place(folder / "x.jpeg", field="path").folder == folder
+
+
 def test_unwritable_folder(tmp_path, monkeypatch):
     """A folder that may not be written to is an error of the disk."""
     monkeypatch.setattr(os, "access", lambda *_: False)
