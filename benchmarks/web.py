@@ -263,8 +263,12 @@ GOALS = (
     Goal(
         metric=LAG, contender=SKETCH, against=STATIC, most=1, headline="loop lag of a web service"
     ),
-    Goal(metric=DRIFT, contender=SKETCH, most=8, headline="memory of a web service"),
-    Goal(metric=DRIFT, contender=FOUR, most=8, headline="memory of a web service"),
+    Goal(
+        metric=DRIFT, contender=SKETCH, most=8, headline="memory that a web service gains over time"
+    ),
+    Goal(
+        metric=DRIFT, contender=FOUR, most=8, headline="memory that a web service gains over time"
+    ),
 )
 
 
