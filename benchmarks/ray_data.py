@@ -2,6 +2,9 @@
 What a cluster costs, and how it grows: rows per second and CPU per row on 1, 2 and 4 workers, next
 to the batch of one process with as many requests in flight, against answers that take a second.
 
+The clock of a cluster starts when its first rows are done. Rows that are in flight then count as a
+whole, which flatters its rate: the more, the fewer the rows.
+
 The peer is `run_batch`, which does the same for the same rows. Needs the extra `ray`, and says so
 where it is not. Run it with `python benchmarks/ray_data.py`, or `--quick` to see that it works.
 """
