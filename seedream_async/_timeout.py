@@ -84,6 +84,8 @@ class Timeout:
     *total* bounds a whole call with its retries and waits; its clock starts when the call gets
     its slot. *attempt* bounds one exchange, *connect* getting a connection for it, and *read* the
     silence between two reads: an answer that is not streamed comes after 20 to 120 s of it.
+    While an application holds the event loop no limit can pass; after that, *total* and *attempt*
+    leave up to a second more to take what had arrived, in which nothing is sent.
 
     "auto" is 600, 300, 15 and 300 seconds, with 60 more for each image that may come beyond the
     first (15 stays), and gives way to a number that stands beside it. Raises

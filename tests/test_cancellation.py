@@ -26,7 +26,6 @@ LARGE = PICTURE[:2] + (b"\xff\xfe\xff\xff" + bytes(0xFFFD)) * 5 + PICTURE[2:]  #
 WIDTH = 2  # generations in flight
 ROUNDS = 50  # of each scenario in each way
 MAY_COST = ("unknown", "answered")  # the latter of a stream, which had more to tell
-TURNS = 20  # of the loop, for those who only count them
 
 
 class Far(asyncio.Protocol):

@@ -69,12 +69,6 @@ async def flights_of(client):
     return client._generating._flights._flights
 
 
-async def left_alone(client):
-    """Wait until nobody is under way any more."""
-    while client._generating._flights._flights:
-        await asyncio.sleep(0.001)
-
-
 def tasks():
     return asyncio.all_tasks() - {asyncio.current_task()}
 

@@ -183,14 +183,20 @@ async def test_a_coordinator_that_stays_away_ends_the_batch(desk, rows):
     assert isinstance(caught.value.__cause__, GoneError)
 
 
-async def test_what_was_waited_for_long_is_asked_again(tmp_path):
-    """A minute without an answer begins when the coordinator goes, not when it was asked."""
-    desk = Desk(tmp_path, images_per_minute=60)
+async def somebody_waits(desk, saved_up):
+    """A limiter, and who waits there for one image, since all that was *saved_up* is taken."""
     limiter = SharedLimiter(desk.proxy())
-    await limiter.acquire(2)  # all that is saved up
+    await limiter.acquire(saved_up)
     waiting = asyncio.create_task(limiter.acquire(1))
     while desk.asked.count("acquire") < 2:
         await asyncio.sleep(0)
+    return limiter, waiting
+
+
+async def test_what_was_waited_for_long_is_asked_again(tmp_path):
+    """A minute without an answer begins when the coordinator goes, not when it was asked."""
+    desk = Desk(tmp_path, images_per_minute=60)
+    limiter, waiting = await somebody_waits(desk, 2)
     desk.time = 100.0
     desk.lost = 1
     await waiting
@@ -442,11 +448,7 @@ async def test_a_restart_grants_nothing_anew(tmp_path):
 async def test_who_leaves_the_line_takes_nothing(tmp_path):
     """A turn that comes after its caller was cancelled is given back."""
     desk = Desk(tmp_path, images_per_minute=600)
-    limiter = SharedLimiter(desk.proxy())
-    await limiter.acquire(20)  # all that is saved up
-    waiting = asyncio.create_task(limiter.acquire(1))
-    while desk.asked.count("acquire") < 2:
-        await asyncio.sleep(0)
+    limiter, waiting = await somebody_waits(desk, 20)
     waiting.cancel()
     await asyncio.wait([waiting])
     while "refund" not in desk.asked:
