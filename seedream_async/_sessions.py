@@ -137,6 +137,7 @@ class SilentConnector(aiohttp.TCPConnector):
     async def connect(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
     ) -> Connection:
+        await asyncio.sleep(0)  # to build a request has held the loop for long enough
         while True:
             connection = await super().connect(req, traces, timeout)
             protocol = connection.protocol

@@ -102,6 +102,8 @@ class ApiTransport:
     async def _session(self) -> aiohttp.ClientSession:
         if self._lent is not None or not can_tell_news():
             await notice_closed_connections()
+        else:
+            await asyncio.sleep(0)  # to prepare a request has held the loop for long enough
         self._lifetime.check(new=True)
         if self._lent is None:
             return self._own.get()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -46,6 +47,7 @@ async def hand_on(
         async with _answering(client, image, manner, asked) as answer:
             await browser.start(answer.status, answer.headers)
             started = True
+            await asyncio.sleep(0)  # as below
             async for chunk in answer.body:
                 await browser.write(chunk)
     except SeedreamError as error:
@@ -102,6 +104,7 @@ async def _opened(
     async with contextlib.AsyncExitStack() as first:
         opening = client.open(image, repair=manner.repair, headers=asked.headers)
         stream = await first.enter_async_context(opening)
+        await asyncio.sleep(0)  # so much has held the loop for long enough
         if not asked.is_moot(stream.status, stream.headers):
             stack.push_async_exit(first.pop_all())
             return asked, stream
