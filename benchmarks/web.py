@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import gc
 import json
 import os
@@ -261,9 +262,7 @@ STATIC, PAID, SKETCH, FOUR = (
     "four paid images, saved and relayed",
 )
 GOALS = (
-    Goal(
-        metric=LAG, contender=SKETCH, against=STATIC, most=1, headline="loop lag of a web service"
-    ),
+    Goal(metric=LAG, contender=SKETCH, against=STATIC, headline="loop lag of a web service"),
     Goal(
         metric=DRIFT, contender=SKETCH, most=8, headline="memory that a web service gains over time"
     ),
@@ -298,10 +297,11 @@ def contests(quick: bool) -> Sequence[Contest]:
     if quick:
         title = "40 browsers, two workers"
         return [contest(title, browsers=40, requests=80, latency=0.5, rounds=1, goals=GOALS)]
+    hard = dataclasses.replace(GOALS[0], headline=f"{GOALS[0].headline}, four times as fast")
     title, size = "200 browsers, two workers", {"browsers": 200, "requests": 3000, "rounds": 3}
     return [
         contest(title, latency=20.0, goals=GOALS, **size),
-        contest(f"{title}, four times as fast", latency=5.0, chart=False, **size),
+        contest(f"{title}, four times as fast", latency=5.0, chart=False, goals=[hard], **size),
     ]
 
 

@@ -41,6 +41,9 @@ _DEFAULTS = (
 
 async def batch(options: argparse.Namespace) -> int:
     """Run a batch, or say what it would do."""
+    if options.workers and options.ray is None:
+        problem = "--workers are those of --ray, which was not given. Nothing was sent"
+        raise InvalidRequestError(problem, field="workers")
     async with _client(options) as client:
         told = _options(options, client)
         if options.dry_run:

@@ -227,6 +227,15 @@ def test_a_terminal_is_no_input(out, monkeypatch, capsys):
     assert "nothing is piped into it" in capsys.readouterr().err
 
 
+def test_workers_are_those_of_a_cluster(server, source, out, capsys):
+    """An option that would do nothing is refused, and so nobody waits for workers in vain."""
+    code = batch(source, out, "--workers", 3)
+
+    assert code == 2
+    assert "--workers are those of --ray" in capsys.readouterr().err
+    assert server.request_count == 0
+
+
 def test_a_dry_run_needs_no_key(source, out, capsys):
     """A dry run judges every row, tells what it may cost and take, and leaves nothing."""
     with source.open("a") as file:
@@ -242,7 +251,7 @@ def test_a_dry_run_needs_no_key(source, out, capsys):
         r"2 rows, 2 of them to be sent; 1 cannot be a request\n"
         r"2 images\n"
         r"cost: 0\.06 USD \(.*\)\n"
-        r"duration: 40\.0 s to 2 min 0 s, if a generation takes 20 to 60 s\n"
+        r"duration: 40 s to 2 min, if a generation takes 20 to 60 s\n"
         r"Nothing was sent\.\n",
         told,
     )

@@ -349,7 +349,7 @@ async def test_a_disk_that_fills_up(tmp_path):
     told, error = process.communicate(timeout=60)
 
     assert "StorageError: the ledger" in error
-    assert "could not be written" in error
+    assert "could not be read or written" in error
     states, recovery = await states_of(path)
     assert recovery.lost == 0
     assert list(states.values())[:ROWS] == ["saved"] * ROWS

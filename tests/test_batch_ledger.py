@@ -638,7 +638,9 @@ async def test_a_reader_beside_a_writer(path):
         await ledger.sent(1)
         async with Ledger.open(path, readonly=True) as reader:
             counts = await reader.counts()
-            with pytest.raises(StorageError, match="could not be written: attempt to write"):
+            with pytest.raises(
+                StorageError, match="could not be read or written: attempt to write"
+            ):
                 await reader.sent(2)
         await ledger.sent(2)
 

@@ -585,7 +585,7 @@ async def test_a_changed_name_is_said(source, tmp_path):
         await run_batch(source, tmp_path / "out", name="{index}.{ext}", **given)
 
     assert notices == [
-        "settings have changed since the last run: name was {id}.{ext} and is {index}.{ext}"
+        "settings have changed since the last run: name was {id}.{ext}, now {index}.{ext}"
     ]
 
 

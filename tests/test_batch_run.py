@@ -185,7 +185,7 @@ async def test_changed_settings_are_said(run):
     await run(defaults={"seed": 7})
 
     assert run.notices == [
-        "settings have changed since the last run: defaults was not set and is seed=7"
+        "settings have changed since the last run: defaults was not set, now seed=7"
     ]
 
 

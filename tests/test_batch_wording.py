@@ -94,10 +94,19 @@ def test_size(value, words):
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(23.44, "23.4 s"), (60, "1 min 0 s"), (7980, "2 h 13 min"), (200_000, "2 days 7 h")],
+    [
+        (0, "0 s"),
+        (20, "20 s"),
+        (23.44, "23.4 s"),
+        (59.96, "1 min"),
+        (61, "1 min 1 s"),
+        (3600, "1 h"),
+        (7980, "2 h 13 min"),
+        (200_000, "2 days 7 h"),
+    ],
 )
 def test_duration(seconds, words):
-    """A time is told in its two largest units."""
+    """A time is told in its two largest units, and zero in none."""
     assert _wording.duration(seconds) == words
 
 

@@ -240,6 +240,29 @@ def test_verdicts(bounds, reached, said):
     assert (verdict["reached"], verdict["said"]) == (reached, said)
 
 
+@pytest.mark.parametrize(
+    ("metric", "ours", "reached"),
+    [
+        pytest.param(CPU, (1.0, 1.1, 1.2), True, id="one turn is as good"),
+        pytest.param(CPU, (1.1, 1.2, 1.3), False, id="all are worse"),
+        pytest.param(RATE, (0.9, 1.2, 1.3), True, id="more is better"),
+        pytest.param(RATE, (1.1, 1.2, 1.3), False, id="more is better, and all have less"),
+    ],
+)
+def test_no_worse_is_what_turns_can_tell(metric, ours, reached):
+    """Of two that are the same, one has the higher median: that alone makes it no worse."""
+    goal = Goal(metric=metric, contender="us & co", against="plain")
+    reports = {
+        "plain": [report(cpu, wall=cpu) for cpu in (0.8, 0.9, 1.0)],
+        "us & co": [report(cpu, wall=cpu) for cpu in ours],
+    }
+
+    (verdict,) = found(reports, metrics=[metric], goals=[goal])["goals"]
+
+    assert verdict["reached"] is reached
+    assert verdict["text"].endswith("of us & co: no worse than plain")
+
+
 def test_a_goal_may_be_of_what_is_not_shown():
     """The figures of goals are kept, too."""
     goal = Goal(metric=GROWTH, contender="us & co", most=8, headline="memory")

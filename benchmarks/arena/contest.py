@@ -92,8 +92,9 @@ class Server:
 class Goal:
     """
     What *metric* of *contender* should be: *most* or *least*, as multiples of the same figure of
-    *against*, or in the metric's unit if there is no such peer. With a *headline*, which says in a
-    few words what it is about, it is shown in the project's README.
+    *against*, or in the metric's unit if there is no such peer. Without a bound, it should be no
+    worse than *against*, as far as turns can tell: they are not all worse than all of those. With a
+    *headline*, a few words on what it is about, it is shown in the project's README.
     """
 
     metric: Metric

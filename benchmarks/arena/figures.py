@@ -82,6 +82,7 @@ def _verdict(goal: Goal, rows: Mapping[str, Any]) -> Figures:
     ours = median_of(rows, goal.contender, goal.metric.name)
     theirs = median_of(rows, goal.against, goal.metric.name) if goal.against else 1.0
     value = None if ours is None or not theirs else ours / theirs
+    reached = None if value is None else is_reached(goal, value, rows)
     return {
         "text": wording(goal),
         "headline": goal.headline,
@@ -90,18 +91,31 @@ def _verdict(goal: Goal, rows: Mapping[str, Any]) -> Figures:
         "metric": goal.metric.name,
         "value": None if value is None else rounded(value),
         "said": None if value is None else said(goal, value),
-        "reached": None if value is None else is_reached(goal, value),
+        "reached": reached,
     }
 
 
-def is_reached(goal: Goal, value: float) -> bool:
+def is_reached(goal: Goal, value: float, rows: Mapping[str, Any]) -> bool:
+    if goal.most is goal.least is None:
+        return not _is_worse(goal, rows)
     return (goal.most is None or value <= goal.most) and (goal.least is None or value >= goal.least)
+
+
+def _is_worse(goal: Goal, rows: Mapping[str, Any]) -> bool:
+    """Whether all turns of the contender were worse than all of its peer: else it may be chance."""
+    ours, theirs = (
+        rows[label]["figures"][goal.metric.name] for label in (goal.contender, goal.against)
+    )
+    if goal.metric.more_is_better:
+        ours, theirs = theirs, ours
+    return bool(ours["min"] > theirs["max"])
 
 
 def wording(goal: Goal) -> str:
     """A goal in words."""
     bound = goal.most if goal.least is None else goal.least
-    assert bound is not None  # noqa: S101
+    if bound is None:
+        return f"{goal.metric.name} of {goal.contender}: no worse than {goal.against}"
     side = "at least" if goal.least is not None else "at most"
     return f"{goal.metric.name} of {goal.contender}: {side} {_multiple(goal, bound)}"
 
@@ -113,10 +127,16 @@ def said(goal: Goal, value: float) -> str:
 
 def _multiple(goal: Goal, value: float) -> str:
     if goal.against is None:
-        return f"{value:.3g} {goal.metric.unit}"
+        return f"{_short(value)} {goal.metric.unit}"
     bound = goal.most if goal.least is None else goal.least
-    times = f"1/{1 / value:.3g}" if value and bound is not None and bound < 1 else f"{value:.3g} ×"
+    inverse = value and bound is not None and bound < 1
+    times = f"1/{_short(1 / value)}" if inverse else f"{_short(value)} ×"
     return f"{times} {'' if '/' not in times else 'of '}{goal.against}"
+
+
+def _short(value: float) -> str:
+    """Three digits that matter."""
+    return f"{float(f'{value:.3g}'):,g}"
 
 
 def _notes(reports: Mapping[str, Sequence[Report]], server: Mapping[str, Any]) -> list[str]:

@@ -118,7 +118,7 @@ def refuse_other_batch(
 def changes(comparison: Comparison) -> list[str]:
     """What is to be said of settings that are not those of the last run."""
     told = [
-        f"{item.name} was {_said(item.before)} and is {_said(item.now)}"
+        f"{item.name} was {_said(item.before)}, now {_said(item.now)}"
         for item in comparison.differences
         if item.name not in _SILENT
     ]

@@ -186,6 +186,6 @@ def translated(path: Path) -> Iterator[None]:
         if name.startswith("SQLITE_CORRUPT"):
             raise damaged(path) from exc
         raise StorageError(
-            f"the ledger {path} could not be written: {exc}. What was being noted is not sure; "
-            "make room or put it back, then run again"
+            f"the ledger {path} could not be read or written: {exc}. What was being noted is not "
+            "sure; make room or put it back, then run again"
         ) from exc

@@ -54,16 +54,18 @@ def size(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time in its two largest units."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
+    """A time in its two largest units, without those that are zero."""
+    if round(seconds, 1) < 60:
+        return f"{seconds:.1f}".removesuffix(".0") + " s"
     minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes} min"
-    return f"{hours // 24} days {hours % 24} h"
+    hours, left = divmod(minutes, 60)
+    if hours < 1:
+        parts = (minutes, "min"), (rest, "s")
+    elif hours < 48:
+        parts = (hours, "h"), (left, "min")
+    else:
+        parts = (hours // 24, "days"), (hours % 24, "h")
+    return " ".join(f"{value} {unit}" for value, unit in parts if value)
 
 
 def moment(when: datetime) -> str:
