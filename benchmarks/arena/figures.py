@@ -96,7 +96,7 @@ def _verdict(goal: Goal, rows: Mapping[str, Any]) -> Figures:
 
 
 def is_reached(goal: Goal, value: float, rows: Mapping[str, Any]) -> bool:
-    if goal.most is goal.least is None:
+    if goal.most is None and goal.least is None:
         return not _is_worse(goal, rows)
     return (goal.most is None or value <= goal.most) and (goal.least is None or value >= goal.least)
 
